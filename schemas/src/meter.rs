@@ -1,0 +1,613 @@
+//! Meters: the users' definitions of metrics. Data, not code: a new one needs no rebuild.
+//!
+//! ```json
+//! {"filter": {"event_type": "trade"}, "value": "metrics.price", "weight": "metrics.size",
+//!  "group_by": ["subject"], "windows": [{"kind": "tumbling", "width_ms": 60000}],
+//!  "aggregates": [{"name": "open", "function": "first"}, {"name": "vwap", "function": "vwap"}]}
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::decimal::Decimal;
+use crate::event::{EventType, EventView};
+use crate::time::Width;
+use crate::wire::Text;
+
+/// Windows in one meter.
+pub const WINDOWS_MAX: usize = 8;
+/// Aggregates in one meter.
+pub const AGGREGATES_MAX: usize = 32;
+/// Fields in one group-by.
+pub const GROUP_BY_MAX: usize = 8;
+/// Conditions in one filter.
+pub const CONDITIONS_MAX: usize = 16;
+/// Panes that one hopping window may span.
+pub const PANES_MAX: i64 = 1_440;
+
+/// A metric's definition.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Meter {
+    /// Which events it counts.
+    #[serde(default)]
+    pub filter: Filter,
+    /// The number that its aggregates are of; none for a meter that only counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Field>,
+    /// The weight of `vwap`, and what an aggregate may be `of` instead of the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Field>,
+    /// What makes a group. It holds the subject: such a meter is computed where its events lie.
+    pub group_by: Vec<Field>,
+    /// The windows, each computed on its own.
+    pub windows: Vec<Window>,
+    /// What is computed per window.
+    pub aggregates: Vec<Aggregate>,
+}
+
+/// Which events a meter counts: all conditions hold.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    /// One type; all types when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "event_type")]
+    pub event_type: Option<EventType>,
+    /// Further conditions on fields.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub all: Vec<Condition>,
+}
+
+/// A condition on one field.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Condition {
+    /// Which field.
+    pub field: Field,
+    /// What must hold of it.
+    #[serde(flatten)]
+    pub test: Test,
+}
+
+/// What must hold of a field. A field that is absent passes `ne` and `exists: false` alone.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Test {
+    /// Equal to a text, or to a number for `metrics.*`.
+    Eq(String),
+    /// Not equal.
+    Ne(String),
+    /// One of these.
+    In(Vec<String>),
+    /// Greater; `metrics.*` alone.
+    Gt(Decimal),
+    /// Greater or equal; `metrics.*` alone.
+    Ge(Decimal),
+    /// Less; `metrics.*` alone.
+    Lt(Decimal),
+    /// Less or equal; `metrics.*` alone.
+    Le(Decimal),
+    /// Present, or absent.
+    Exists(bool),
+}
+
+/// A field of an event, by its path.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Field {
+    /// `event_type`
+    EventType,
+    /// `name`
+    Name,
+    /// `severity`
+    Severity,
+    /// `subject`
+    Subject,
+    /// `user_id`
+    UserId,
+    /// `source.service`
+    Service,
+    /// `source.host`
+    Host,
+    /// `source.method`
+    Method,
+    /// `source.endpoint`
+    Endpoint,
+    /// `source.version`
+    Version,
+    /// `tags.<name>`
+    Tag(String),
+    /// `metrics.<name>`
+    Metric(String),
+}
+
+impl Field {
+    /// The text of the field; `None` where the event has none, and for numbers.
+    pub fn text<'a>(&self, event: &EventView<'a>) -> Option<Text<'a>> {
+        match self {
+            Self::EventType => Some(event.event_type),
+            Self::Name => event.name,
+            Self::Severity => Some(Text::new(event.severity.as_str())),
+            Self::Subject => Some(event.subject),
+            Self::UserId => event.user_id,
+            Self::Service => Some(event.service),
+            Self::Host => event.host,
+            Self::Method => event.method,
+            Self::Endpoint => event.endpoint,
+            Self::Version => event.version,
+            Self::Tag(name) => event.tags.get(name),
+            Self::Metric(_) => None,
+        }
+    }
+
+    /// The number of the field; `None` where the event has none, and for texts.
+    #[inline]
+    pub fn number(&self, event: &EventView<'_>) -> Option<Decimal> {
+        match self {
+            Self::Metric(name) => event.metrics.get(name),
+            _ => None,
+        }
+    }
+
+    /// True for `metrics.*`.
+    pub const fn is_number(&self) -> bool {
+        matches!(self, Self::Metric(_))
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EventType => "event_type",
+            Self::Name => "name",
+            Self::Severity => "severity",
+            Self::Subject => "subject",
+            Self::UserId => "user_id",
+            Self::Service => "source.service",
+            Self::Host => "source.host",
+            Self::Method => "source.method",
+            Self::Endpoint => "source.endpoint",
+            Self::Version => "source.version",
+            Self::Tag(name) => return write!(f, "tags.{name}"),
+            Self::Metric(name) => return write!(f, "metrics.{name}"),
+        })
+    }
+}
+
+/// A path that names no field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0} is not a field: it would be event_type, name, severity, subject, user_id, \
+     source.service, source.host, source.method, source.endpoint, source.version, tags.<name> or \
+     metrics.<name>"
+)]
+pub struct UnknownField(pub String);
+
+impl FromStr for Field {
+    type Err = UnknownField;
+
+    fn from_str(path: &str) -> Result<Self, UnknownField> {
+        Ok(match path {
+            "event_type" => Self::EventType,
+            "name" => Self::Name,
+            "severity" => Self::Severity,
+            "subject" => Self::Subject,
+            "user_id" => Self::UserId,
+            "source.service" => Self::Service,
+            "source.host" => Self::Host,
+            "source.method" => Self::Method,
+            "source.endpoint" => Self::Endpoint,
+            "source.version" => Self::Version,
+            _ => match path.split_once('.') {
+                Some(("tags", name)) if !name.is_empty() => Self::Tag(name.to_owned()),
+                Some(("metrics", name)) if !name.is_empty() => Self::Metric(name.to_owned()),
+                _ => return Err(UnknownField(path.to_owned())),
+            },
+        })
+    }
+}
+
+impl Serialize for Field {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let path = String::deserialize(deserializer)?;
+        path.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A window's kind and size; aligned to the epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Window {
+    /// One after the other.
+    Tumbling {
+        /// Length.
+        width_ms: i64,
+    },
+    /// A new one every `hop_ms`, so that they overlap; a multiple of the hop long.
+    Hopping {
+        /// Length.
+        width_ms: i64,
+        /// From start to start.
+        hop_ms: i64,
+    },
+}
+
+impl Window {
+    /// The window's length.
+    pub const fn width_ms(self) -> i64 {
+        match self {
+            Self::Tumbling { width_ms } | Self::Hopping { width_ms, .. } => width_ms,
+        }
+    }
+
+    /// The length of the panes that its events are added up in.
+    pub const fn pane_ms(self) -> i64 {
+        match self {
+            Self::Tumbling { width_ms } => width_ms,
+            Self::Hopping { hop_ms, .. } => hop_ms,
+        }
+    }
+}
+
+/// One number per window.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Aggregate {
+    /// Its name in the result.
+    pub name: String,
+    /// What is computed.
+    pub function: Function,
+    /// What it is computed of.
+    #[serde(default)]
+    pub of: Operand,
+}
+
+/// What is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Function {
+    /// Events counted.
+    Count,
+    /// Exact sum.
+    Sum,
+    /// Least.
+    Min,
+    /// Greatest.
+    Max,
+    /// The earliest, by (occurred_at, sequence).
+    First,
+    /// The latest, by (occurred_at, sequence).
+    Last,
+    /// Sum over count of the events that have the number.
+    Mean,
+    /// Mean of the value weighted by the weight.
+    Vwap,
+    /// The population's standard deviation.
+    Stddev,
+}
+
+/// What an aggregate is computed of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operand {
+    /// The meter's `value`.
+    #[default]
+    Value,
+    /// The meter's `weight`.
+    Weight,
+}
+
+impl Meter {
+    /// What is wrong with it, each fault with the field's name.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = vec![];
+        let mut bounded = |name: &str, count: usize, least: usize, most: usize| {
+            if count < least || count > most {
+                faults.push(format!(
+                    "{name} has {count} items, and must have {least} to {most}"
+                ));
+            }
+        };
+        bounded("windows", self.windows.len(), 1, WINDOWS_MAX);
+        bounded("aggregates", self.aggregates.len(), 1, AGGREGATES_MAX);
+        bounded("group_by", self.group_by.len(), 1, GROUP_BY_MAX);
+        bounded("filter.all", self.filter.all.len(), 0, CONDITIONS_MAX);
+        if !self.group_by.contains(&Field::Subject) {
+            faults.push("group_by must hold subject".into());
+        }
+        if let Some(field) = self.group_by.iter().find(|field| field.is_number()) {
+            faults.push(format!("group_by cannot hold the number {field}"));
+        }
+        for (name, field) in [("value", &self.value), ("weight", &self.weight)] {
+            if let Some(field) = field.as_ref().filter(|field| !field.is_number()) {
+                faults.push(format!("{name} must be metrics.<name>, and is {field}"));
+            }
+        }
+        faults.extend(self.windows.iter().filter_map(|window| window.fault()));
+        self.aggregate_faults(&mut faults);
+        faults.extend(self.filter.all.iter().filter_map(Condition::fault));
+        faults
+    }
+
+    fn aggregate_faults(&self, faults: &mut Vec<String>) {
+        for (at, aggregate) in self.aggregates.iter().enumerate() {
+            let name = &aggregate.name;
+            if name.is_empty() || name.len() > 64 {
+                faults.push(format!("aggregates[{at}].name has 1 to 64 bytes"));
+            }
+            if self.aggregates[..at]
+                .iter()
+                .any(|other| other.name == *name)
+            {
+                faults.push(format!("aggregates[{at}].name {name} is given twice"));
+            }
+            let lacks = |operand: &Option<Field>| operand.is_none();
+            let fault = match (aggregate.function, aggregate.of) {
+                (Function::Count, _) => None,
+                (Function::Vwap, _) if lacks(&self.value) || lacks(&self.weight) => {
+                    Some("vwap needs the meter's value and weight")
+                }
+                (_, Operand::Value) if lacks(&self.value) => Some("needs the meter's value"),
+                (_, Operand::Weight) if lacks(&self.weight) => Some("needs the meter's weight"),
+                _ => None,
+            };
+            faults.extend(fault.map(|fault| format!("aggregates[{at}] {fault}")));
+        }
+    }
+}
+
+impl Window {
+    fn fault(self) -> Option<String> {
+        let (width_ms, pane_ms) = (self.width_ms(), self.pane_ms());
+        if Width::from_ms(width_ms).is_none() || Width::from_ms(pane_ms).is_none() {
+            return Some(format!(
+                "window of {width_ms} ms by {pane_ms} ms: 1 ms to 366 days"
+            ));
+        }
+        if width_ms % pane_ms != 0 || width_ms / pane_ms > PANES_MAX {
+            return Some(format!(
+                "width_ms {width_ms} must be 1 to {PANES_MAX} times hop_ms"
+            ));
+        }
+        None
+    }
+}
+
+impl Condition {
+    fn fault(&self) -> Option<String> {
+        let field = &self.field;
+        let numbers: Vec<&String> = match &self.test {
+            Test::Gt(_) | Test::Ge(_) | Test::Lt(_) | Test::Le(_) if !field.is_number() => {
+                return Some(format!(
+                    "{field} is a text, and gt, ge, lt, le compare numbers"
+                ));
+            }
+            Test::Eq(text) | Test::Ne(text) if field.is_number() => vec![text],
+            Test::In(texts) if field.is_number() => texts.iter().collect(),
+            _ => vec![],
+        };
+        let wrong = numbers
+            .into_iter()
+            .find(|text| text.parse::<Decimal>().is_err());
+        wrong.map(|text| format!("{field} is a number, and {text:?} is none"))
+    }
+
+    /// True when it holds of the event.
+    pub fn holds(&self, event: &EventView<'_>) -> bool {
+        if self.field.is_number() {
+            return self.test.holds_of_number(self.field.number(event));
+        }
+        self.test.holds_of_text(self.field.text(event))
+    }
+}
+
+impl Test {
+    fn holds_of_number(&self, number: Option<Decimal>) -> bool {
+        let equals = |text: &String| text.parse().ok() == number;
+        match (self, number) {
+            (Self::Exists(expect), number) => number.is_some() == *expect,
+            (Self::Ne(text), _) => !equals(text),
+            (_, None) => false,
+            (Self::Eq(text), Some(_)) => equals(text),
+            (Self::In(texts), Some(_)) => texts.iter().any(equals),
+            (Self::Gt(limit), Some(number)) => number > *limit,
+            (Self::Ge(limit), Some(number)) => number >= *limit,
+            (Self::Lt(limit), Some(number)) => number < *limit,
+            (Self::Le(limit), Some(number)) => number <= *limit,
+        }
+    }
+
+    fn holds_of_text(&self, text: Option<Text<'_>>) -> bool {
+        let equals = |expect: &String| text.is_some_and(|text| text == expect.as_str());
+        match self {
+            Self::Exists(expect) => text.is_some() == *expect,
+            Self::Ne(expect) => !equals(expect),
+            Self::Eq(expect) => equals(expect),
+            Self::In(texts) => texts.iter().any(equals),
+            Self::Gt(_) | Self::Ge(_) | Self::Lt(_) | Self::Le(_) => false,
+        }
+    }
+}
+
+impl Filter {
+    /// True when the event is one that the meter counts.
+    #[inline]
+    pub fn matches(&self, event_type: EventType, event: &EventView<'_>) -> bool {
+        self.event_type.is_none_or(|expect| expect == event_type)
+            && self.all.iter().all(|condition| condition.holds(event))
+    }
+}
+
+/// The meters that every new tenant has.
+pub fn built_in() -> Vec<(&'static str, Meter)> {
+    vec![("candles", candles())]
+}
+
+/// Open, high, low, close, volume, vwap and trades of each market at 1 s, 1 m, 5 m, 1 h and 1 d.
+pub fn candles() -> Meter {
+    let widths_ms = [1_000, 60_000, 300_000, 3_600_000, 86_400_000];
+    let aggregate = |name: &str, function, of| Aggregate {
+        name: name.to_owned(),
+        function,
+        of,
+    };
+    Meter {
+        filter: Filter {
+            event_type: Some(EventType::Trade),
+            all: vec![],
+        },
+        value: Some(Field::Metric("price".into())),
+        weight: Some(Field::Metric("size".into())),
+        group_by: vec![Field::Subject],
+        windows: widths_ms
+            .map(|width_ms| Window::Tumbling { width_ms })
+            .to_vec(),
+        aggregates: vec![
+            aggregate("open", Function::First, Operand::Value),
+            aggregate("high", Function::Max, Operand::Value),
+            aggregate("low", Function::Min, Operand::Value),
+            aggregate("close", Function::Last, Operand::Value),
+            aggregate("volume", Function::Sum, Operand::Weight),
+            aggregate("vwap", Function::Vwap, Operand::Value),
+            aggregate("trades", Function::Count, Operand::Value),
+        ],
+    }
+}
+
+/// Appends `name=value` to a group's canonical text, escaped so that no two groups share one.
+pub fn push_label(group: &mut String, name: &str, value: &str) {
+    if !group.is_empty() {
+        group.push(',');
+    }
+    group.push_str(name);
+    group.push('=');
+    for c in value.chars() {
+        if matches!(c, ',' | '=' | '\\') {
+            group.push('\\');
+        }
+        group.push(c);
+    }
+}
+
+mod event_type {
+    use super::{Deserialize, Deserializer, EventType, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<EventType>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(event_type) => serializer.serialize_str(event_type.as_str()),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<EventType>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(deserializer)? else {
+            return Ok(None);
+        };
+        text.parse().map(Some).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(json: &str, expect: &str) {
+        let got = match serde_json::from_str::<Meter>(json) {
+            Ok(meter) => meter.faults().join("; "),
+            Err(error) => error.to_string(),
+        };
+        assert!(got.contains(expect), "{json}: {got}");
+    }
+
+    #[test]
+    fn faults_say_where_and_what() {
+        let meter = |group: &str, windows: &str, aggregates: &str| {
+            format!(
+                r#"{{"value":"metrics.price","group_by":{group},
+                "windows":{windows},"aggregates":{aggregates}}}"#
+            )
+        };
+        let (w, a) = (
+            r#"[{"kind":"tumbling","width_ms":1000}]"#,
+            r#"[{"name":"n","function":"count"}]"#,
+        );
+        let s = r#"["subject"]"#;
+        check(&meter(s, "[]", a), "windows has 0 items");
+        check(
+            &meter(r#"["tags.side"]"#, w, a),
+            "group_by must hold subject",
+        );
+        check(
+            &meter(r#"["subject","metrics.price"]"#, w, a),
+            "cannot hold the number",
+        );
+        check(&meter(r#"["nothing"]"#, w, a), "nothing is not a field");
+        check(
+            &meter(s, r#"[{"kind":"tumbling","width_ms":0}]"#, a),
+            "1 ms to 366 days",
+        );
+        check(
+            &meter(s, r#"[{"kind":"hopping","width_ms":1000,"hop_ms":300}]"#, a),
+            "times hop_ms",
+        );
+        check(
+            &meter(s, w, r#"[{"name":"v","function":"vwap"}]"#),
+            "needs the meter's value and",
+        );
+        check(
+            &meter(
+                s,
+                w,
+                r#"[{"name":"v","function":"sum"},{"name":"v","function":"max"}]"#,
+            ),
+            "given twice",
+        );
+    }
+
+    #[test]
+    fn the_built_in_meters_are_sound() {
+        for (name, meter) in built_in() {
+            assert_eq!(meter.faults(), Vec::<String>::new(), "{name}");
+            let json = serde_json::to_string(&meter).unwrap();
+            assert_eq!(serde_json::from_str::<Meter>(&json).unwrap(), meter);
+        }
+    }
+
+    #[test]
+    fn conditions_read_like_their_documentation() {
+        let json = r#"{"event_type":"trade","all":[{"field":"tags.side","eq":"buy"},
+            {"field":"metrics.size","gt":"0.5"},{"field":"name","exists":false}]}"#;
+        let filter: Filter = serde_json::from_str(json).unwrap();
+        assert_eq!(filter.all[0].test, Test::Eq("buy".into()));
+        assert_eq!(filter.all[1].test, Test::Gt("0.5".parse().unwrap()));
+        assert_eq!(filter.all[2].test, Test::Exists(false));
+        let again = serde_json::to_string(&filter).unwrap();
+        assert_eq!(serde_json::from_str::<Filter>(&again).unwrap(), filter);
+        assert!(serde_json::from_str::<Condition>(r#"{"field":"name","like":"x"}"#).is_err());
+    }
+
+    #[test]
+    fn no_two_groups_share_a_text() {
+        let group = |a: &str, b: &str| {
+            let mut text = String::new();
+            push_label(&mut text, "a", a);
+            push_label(&mut text, "b", b);
+            text
+        };
+        assert_eq!(group("x", "y"), "a=x,b=y");
+        assert_ne!(group("x,b=y", "z"), group("x", "y,b=z"));
+        assert_ne!(group("x\\", "y"), group("x", "\\y"));
+    }
+}
