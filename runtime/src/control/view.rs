@@ -1,0 +1,194 @@
+//! Follows the control topic on a thread of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use schemas::ids::{CONTROL_TOPIC, Offset};
+use tokio::sync::{oneshot, watch};
+
+use super::{Control, ControlConfig, OFFSET, REJECTED};
+use crate::fate::{Backoff, Fate};
+use crate::health::{Condition, Health};
+use crate::kafka::reader::ReadError;
+use crate::kafka::{Isolation, KafkaConfig, Partition, Reader, Start};
+use crate::service::{Service, Shutdown};
+
+/// The health check of this part.
+const CHECK: &str = "control";
+
+/// How long one attempt to reach the topic's end may make no progress.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the follower sleeps at most before it looks whether it should stop.
+const NAP: Duration = Duration::from_millis(200);
+
+/// Why there is no view.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The topic cannot be read, and waiting will not help.
+    #[error("control topic cannot be read: {0}")]
+    Read(#[from] ReadError),
+    /// The process was told to stop before the view was complete.
+    #[error("stopped before the control view was complete")]
+    Stopped,
+}
+
+/// The definitions in force, in memory. Cheap to clone; all clones are one view.
+#[derive(Clone)]
+pub struct ControlView {
+    control: Arc<ArcSwap<Control>>,
+    changes: watch::Receiver<Offset>,
+}
+
+impl ControlView {
+    /// Follows the topic until the service is told to stop, and returns once the view has reached
+    /// the end that the topic had at the call. Waits for brokers that are away, and for a topic that
+    /// does not exist yet.
+    ///
+    /// # Errors
+    /// When waiting will not help.
+    pub async fn follow(
+        kafka: &KafkaConfig,
+        config: &ControlConfig,
+        service: &Service,
+    ) -> Result<Self, ControlError> {
+        let control = Arc::new(ArcSwap::from_pointee(Control::default()));
+        let (changed, changes) = watch::channel(0);
+        let (caught_up, complete) = oneshot::channel();
+        service.health.register(CHECK);
+        let mut follower = Follower {
+            kafka: kafka.clone(),
+            config: config.clone(),
+            name: format!("{}-control", service.member()),
+            shutdown: service.shutdown.clone(),
+            health: service.health.clone(),
+            rejected: service.metrics.counter(&REJECTED),
+            offset: service.metrics.gauge(&OFFSET),
+            held: Control::default(),
+            control: Arc::clone(&control),
+            changed,
+            caught_up: Some(caught_up),
+        };
+        std::thread::Builder::new()
+            .name("control".into())
+            .spawn(move || follower.run())
+            .expect("a process that cannot start a thread cannot work");
+        match complete.await {
+            Ok(result) => result.map(|()| Self { control, changes }),
+            Err(_) => Err(ControlError::Stopped),
+        }
+    }
+
+    pub(super) fn fixed(control: Arc<Control>) -> Self {
+        let (_, changes) = watch::channel(control.offset);
+        Self {
+            control: Arc::new(ArcSwap::new(control)),
+            changes,
+        }
+    }
+
+    /// The definitions now.
+    pub fn snapshot(&self) -> Arc<Control> {
+        self.control.load_full()
+    }
+
+    /// The offset that the view has reached; it grows with each record, so a thread that polls it
+    /// sees every change.
+    pub fn offset(&self) -> Offset {
+        self.control.load().offset
+    }
+
+    /// Tells tasks of each change.
+    pub fn changes(&self) -> watch::Receiver<Offset> {
+        self.changes.clone()
+    }
+}
+
+struct Follower {
+    kafka: KafkaConfig,
+    config: ControlConfig,
+    name: String,
+    shutdown: Shutdown,
+    health: Health,
+    rejected: Counter,
+    offset: Gauge,
+    held: Control,
+    control: Arc<ArcSwap<Control>>,
+    changed: watch::Sender<Offset>,
+    caught_up: Option<oneshot::Sender<Result<(), ControlError>>>,
+}
+
+impl Follower {
+    fn run(&mut self) {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        while !self.shutdown.is_requested() {
+            let Err(error) = self.read(&mut backoff) else {
+                return;
+            };
+            self.health
+                .set(CHECK, Condition::NotReady(error.to_string()));
+            // A view that was complete once is worth keeping while an operator mends the topic.
+            if error.fate() == Fate::Halt
+                && let Some(caught_up) = self.caught_up.take()
+            {
+                let _ = caught_up.send(Err(error.into()));
+                return;
+            }
+            self.shutdown.wait_at_most(backoff.next_wait());
+        }
+    }
+
+    /// Reads on from where the view is, until the process stops.
+    fn read(&mut self, backoff: &mut Backoff) -> Result<(), ReadError> {
+        let start = match self.held.offset {
+            0 => Start::Beginning,
+            offset => Start::At(offset),
+        };
+        let partition = Partition::new(CONTROL_TOPIC, 0);
+        let spans = [(partition, start)];
+        let reader = Reader::open(&self.kafka, &self.name, Isolation::Committed, &spans)?;
+        let end = reader.watermarks(Isolation::Committed, PATIENCE)?[0].high;
+        while !self.shutdown.is_requested() {
+            let batch = reader.next(0)?;
+            let is_empty = batch.is_empty();
+            for record in batch.records() {
+                self.apply(record.offset(), record.key(), record.value());
+            }
+            drop(batch);
+            if !is_empty {
+                self.show();
+            }
+            if reader.position(0) >= end {
+                backoff.reset();
+                self.health.set(CHECK, Condition::Ready);
+                if let Some(caught_up) = self.caught_up.take() {
+                    self.show();
+                    let _ = caught_up.send(Ok(()));
+                }
+            }
+            if is_empty {
+                reader.wait(NAP);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, offset: Offset, key: Option<&[u8]>, value: Option<&[u8]>) {
+        match self.held.apply(&self.config, offset, key, value) {
+            Ok(key) => tracing::info!(%key, offset, "control changed"),
+            Err(refusal) => {
+                self.rejected.inc();
+                tracing::error!(%refusal, topic = CONTROL_TOPIC, offset, "control record ignored");
+            }
+        }
+    }
+
+    fn show(&self) {
+        self.offset.set(self.held.offset);
+        self.control.store(Arc::new(self.held.clone()));
+        self.changed.send_replace(self.held.offset);
+    }
+}

@@ -1,0 +1,462 @@
+//! Topics: made with the right settings, checked when they are there already, deleted.
+//!
+//! Making is idempotent: whoever comes second finds the topic and compares. A partition count never
+//! changes after a topic was made, since a key's partition hangs on it; a topic that has another
+//! count, or settings on which exactness hangs, is refused and not mended.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use schemas::ids::{CONTROL_TOPIC, Stream, Topic};
+
+use super::client::KafkaConfig;
+use super::committed::{Answer, Committed, Inquiry};
+use super::context::Context;
+use super::failure::Failure;
+use super::reader::{Isolation, ReadError, Watermarks, watermarks};
+use super::record::Partition;
+use crate::fate::Fate;
+
+/// How long the cluster may take over one request.
+const REQUEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The largest record of a topic that carries other topics' records inside its own: a broker's
+/// default for the others is 1 MiB.
+pub const ENVELOPE_BYTES_MAX: usize = 16 * 1_048_576;
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// A topic to be made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// How many partitions, for ever.
+    pub partition_count: i32,
+    /// Its settings, by Kafka's names.
+    pub settings: BTreeMap<&'static str, String>,
+}
+
+/// What [`Admin::ensure`] found or did for a topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ensured {
+    /// It was not there.
+    Made,
+    /// It was there, as it should be.
+    Found,
+}
+
+/// Why topics are not as they should be.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The client could not be made, or the cluster did not answer.
+    #[error("{act}: {failure}")]
+    Request {
+        /// What was asked for.
+        act: &'static str,
+        /// What was answered.
+        failure: Failure,
+    },
+    /// The cluster refused one topic.
+    #[error("{topic}: {failure}")]
+    Refused {
+        /// The topic.
+        topic: String,
+        /// What the cluster said.
+        failure: Failure,
+    },
+    /// The topic is there, with another number of partitions.
+    #[error("{topic} has {found} partitions and should have {expected}")]
+    Partitions {
+        /// The topic.
+        topic: String,
+        /// How many it should have.
+        expected: i32,
+        /// How many it has.
+        found: i32,
+    },
+    /// The topic is there, with a setting that would break what readers rely on.
+    #[error("{topic} has {setting}={found} and should have {expected}")]
+    Setting {
+        /// The topic.
+        topic: String,
+        /// Kafka's name of the setting.
+        setting: &'static str,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+}
+
+impl AdminError {
+    /// What becomes of the work.
+    pub fn fate(&self) -> Fate {
+        match self {
+            Self::Request { failure, .. } | Self::Refused { failure, .. } => failure.fate(),
+            Self::Partitions { .. } | Self::Setting { .. } => Fate::Halt,
+        }
+    }
+
+    fn request(act: &'static str, failure: impl Into<Failure>) -> Self {
+        Self::Request {
+            act,
+            failure: failure.into(),
+        }
+    }
+}
+
+impl TopicSpec {
+    /// The topic of one of a tenant's streams.
+    pub fn of(topic: &Topic, kafka: &KafkaConfig) -> Self {
+        let spec = Self::new(
+            topic.to_string(),
+            partition_count(topic.stream, kafka),
+            kafka,
+        );
+        match topic.stream {
+            Stream::Events | Stream::Metrics => spec.kept(7 * 24 * HOUR_MS),
+            Stream::Books => spec.kept(HOUR_MS).set("segment.ms", 600_000),
+            Stream::MetricsOpen => spec.kept(HOUR_MS).set("segment.ms", 600_000),
+            Stream::MetricsState => spec.compacted(),
+            Stream::Late | Stream::DeadLetters => spec
+                .kept(30 * 24 * HOUR_MS)
+                .set("max.message.bytes", ENVELOPE_BYTES_MAX),
+        }
+    }
+
+    /// The installation's control topic.
+    pub fn control(kafka: &KafkaConfig) -> Self {
+        Self::new(CONTROL_TOPIC.into(), 1, kafka).compacted()
+    }
+
+    /// A topic with what all of ours have: the broker's append time, and as many replicas as asked.
+    pub fn new(name: String, partition_count: i32, kafka: &KafkaConfig) -> Self {
+        let spec = Self {
+            name,
+            partition_count,
+            settings: BTreeMap::new(),
+        };
+        spec.set("message.timestamp.type", "LogAppendTime")
+            .set("min.insync.replicas", kafka.min_in_sync_replicas)
+    }
+
+    /// The same, with records kept for `retention_ms`.
+    pub fn kept(self, retention_ms: i64) -> Self {
+        self.set("cleanup.policy", "delete")
+            .set("retention.ms", retention_ms)
+    }
+
+    /// The same, with the last record of each key kept for ever.
+    pub fn compacted(self) -> Self {
+        self.set("cleanup.policy", "compact")
+            .set("segment.bytes", 33_554_432)
+            .set("min.cleanable.dirty.ratio", "0.1")
+    }
+
+    /// The same with one more setting.
+    pub fn set(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.settings.insert(name, value.to_string());
+        self
+    }
+}
+
+/// How many partitions a stream has: many for those whose work is shared out, one for the others.
+pub fn partition_count(stream: Stream, kafka: &KafkaConfig) -> i32 {
+    match stream {
+        Stream::Events | Stream::Metrics | Stream::MetricsOpen | Stream::MetricsState => {
+            kafka.partition_count
+        }
+        Stream::Books | Stream::Late | Stream::DeadLetters => 1,
+    }
+}
+
+/// Settings on which exactness hangs: another value is refused, where others are the operator's own.
+const CHECKED: [&str; 2] = ["message.timestamp.type", "cleanup.policy"];
+
+/// A client for topics and groups.
+pub struct Admin {
+    client: AdminClient<Context>,
+    replication_factor: i32,
+}
+
+impl Admin {
+    /// A client of these brokers.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the settings.
+    pub fn new(kafka: &KafkaConfig) -> Result<Self, AdminError> {
+        let mut config = kafka.client("pulse-admin");
+        config.set("topic.metadata.refresh.interval.ms", "30000");
+        let client = config
+            .create_with_context(Context)
+            .map_err(|error| AdminError::request("admin client", error))?;
+        Ok(Self {
+            client,
+            replication_factor: kafka.replication_factor,
+        })
+    }
+
+    /// Makes the topics that are missing, compares those that are there, and returns once all of
+    /// them can be written to.
+    ///
+    /// # Errors
+    /// The first topic that is refused or is not as it should be; those before it were made.
+    pub async fn ensure(&self, specs: &[TopicSpec]) -> Result<Vec<Ensured>, AdminError> {
+        if specs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let topics: Vec<_> = specs.iter().map(|spec| self.new_topic(spec)).collect();
+        let answers = self.client.create_topics(&topics, &options()).await;
+        let answers = answers.map_err(|error| AdminError::request("create topics", error))?;
+        let mut ensured = Vec::with_capacity(specs.len());
+        for (spec, answer) in specs.iter().zip(answers) {
+            ensured.push(match answer {
+                Ok(_) => Ensured::Made,
+                Err((_, Code::TopicAlreadyExists)) => Ensured::Found,
+                Err((topic, code)) => {
+                    return Err(AdminError::Refused {
+                        topic,
+                        failure: Failure::of(code),
+                    });
+                }
+            });
+            self.check_partitions(spec).await?;
+        }
+        let found: Vec<_> = specs
+            .iter()
+            .zip(&ensured)
+            .filter(|(_, e)| **e == Ensured::Found)
+            .collect();
+        self.check_settings(found.into_iter().map(|(spec, _)| spec))
+            .await?;
+        Ok(ensured)
+    }
+
+    /// Deletes topics; those that are not there are no error.
+    ///
+    /// # Errors
+    /// The first topic that the cluster refused to delete.
+    pub async fn delete_topics(&self, names: &[&str]) -> Result<(), AdminError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let answers = self.client.delete_topics(names, &options()).await;
+        let answers = answers.map_err(|error| AdminError::request("delete topics", error))?;
+        let refused = answers.into_iter().filter_map(Result::err);
+        match refused
+            .into_iter()
+            .find(|(_, code)| !is_unknown_topic(*code))
+        {
+            Some((topic, code)) => Err(AdminError::Refused {
+                topic,
+                failure: Failure::of(code),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes groups without members, with their positions; those that are not there are no error.
+    ///
+    /// # Errors
+    /// The first group that the cluster refused to delete.
+    pub async fn delete_groups(&self, names: &[&str]) -> Result<(), AdminError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let answers = self.client.delete_groups(names, &options()).await;
+        let answers = answers.map_err(|error| AdminError::request("delete groups", error))?;
+        let refused = answers.into_iter().filter_map(Result::err);
+        match refused
+            .into_iter()
+            .find(|(_, code)| *code != Code::GroupIdNotFound)
+        {
+            Some((topic, code)) => Err(AdminError::Refused {
+                topic,
+                failure: Failure::of(code),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// All topics of the cluster with their partition counts. Blocks for at most `wait`.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn topics(&self, wait: Duration) -> Result<BTreeMap<String, i32>, AdminError> {
+        let metadata = self.client.inner().fetch_metadata(None, wait);
+        let metadata = metadata.map_err(|error| AdminError::request("list topics", error))?;
+        let count = |topic: &rdkafka::metadata::MetadataTopic| {
+            i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)
+        };
+        Ok(metadata
+            .topics()
+            .iter()
+            .map(|topic| (topic.name().into(), count(topic)))
+            .collect())
+    }
+
+    /// The partition count of a topic, if it exists. Blocks for at most `wait`.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn partition_count(&self, topic: &str, wait: Duration) -> Result<Option<i32>, AdminError> {
+        let metadata = self.client.inner().fetch_metadata(Some(topic), wait);
+        let metadata = metadata.map_err(|error| AdminError::request("describe topic", error))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let Some(found) = found else { return Ok(None) };
+        match found.error().map(Code::from) {
+            None => Ok(Some(
+                i32::try_from(found.partitions().len()).unwrap_or(i32::MAX),
+            )),
+            Some(code) if is_unknown_topic(code) => Ok(None),
+            Some(code) => Err(AdminError::request("describe topic", Failure::of(code))),
+        }
+    }
+
+    /// The edges of partitions. Blocks for at most twice `wait`.
+    ///
+    /// # Errors
+    /// The first partition whose edges could not be learnt.
+    pub fn watermarks(
+        &self,
+        partitions: &[Partition],
+        isolation: Isolation,
+        wait: Duration,
+    ) -> Result<Vec<Watermarks>, ReadError> {
+        watermarks(
+            self.client.inner().native_ptr(),
+            partitions,
+            isolation,
+            wait,
+        )
+    }
+
+    /// The committed positions of a group in `partitions`; `None` where there is none, or where a
+    /// transaction is just changing it. Blocks for at most `wait`.
+    ///
+    /// # Errors
+    /// When the cluster does not answer, or refuses a partition.
+    pub fn committed(
+        &self,
+        group: &str,
+        partitions: &[Partition],
+        wait: Duration,
+    ) -> Result<Vec<Option<Committed>>, AdminError> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let failed = |failure| AdminError::Request {
+            act: "committed positions",
+            failure,
+        };
+        let client = self.client.inner().native_ptr();
+        let inquiry = Inquiry::ask(client, group, partitions.to_vec(), wait);
+        let answers = inquiry
+            .poll(wait)
+            .unwrap_or(Err(Failure::of(Code::OperationTimedOut)));
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(failure) if failure.code == Code::GroupIdNotFound => {
+                return Ok(vec![None; partitions.len()]);
+            }
+            Err(failure) => return Err(failed(failure)),
+        };
+        let position = |(_, answer)| match answer {
+            Answer::Stable(committed) => Ok(committed),
+            Answer::Unstable => Ok(None),
+            Answer::Refused(failure) => Err(failed(failure)),
+        };
+        answers.into_iter().map(position).collect()
+    }
+}
+
+impl Admin {
+    fn new_topic<'a>(&self, spec: &'a TopicSpec) -> NewTopic<'a> {
+        let replication = TopicReplication::Fixed(self.replication_factor);
+        let topic = NewTopic::new(&spec.name, spec.partition_count, replication);
+        spec.settings
+            .iter()
+            .fold(topic, |topic, (name, value)| topic.set(name, value))
+    }
+
+    /// A topic that was just made may be unknown to a broker for a moment.
+    async fn check_partitions(&self, spec: &TopicSpec) -> Result<(), AdminError> {
+        let topic = || spec.name.clone();
+        let deadline = crate::clock::Deadline::after(REQUEST_WAIT);
+        loop {
+            match self.partition_count(&spec.name, REQUEST_WAIT)? {
+                Some(found) if found == spec.partition_count => return Ok(()),
+                Some(found) if found > 0 => {
+                    let expected = spec.partition_count;
+                    return Err(AdminError::Partitions {
+                        topic: topic(),
+                        expected,
+                        found,
+                    });
+                }
+                _ if deadline.has_passed() => {
+                    let failure = Failure::of(Code::UnknownTopicOrPartition);
+                    return Err(AdminError::Refused {
+                        topic: topic(),
+                        failure,
+                    });
+                }
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    async fn check_settings(
+        &self,
+        specs: impl Iterator<Item = &TopicSpec>,
+    ) -> Result<(), AdminError> {
+        let specs: BTreeMap<_, _> = specs.map(|spec| (spec.name.as_str(), spec)).collect();
+        if specs.is_empty() {
+            return Ok(());
+        }
+        let resources: Vec<_> = specs
+            .keys()
+            .map(|name| ResourceSpecifier::Topic(name))
+            .collect();
+        let described = self.client.describe_configs(&resources, &options()).await;
+        let described = described.map_err(|error| AdminError::request("describe topics", error))?;
+        for resource in described {
+            let resource = resource
+                .map_err(|code| AdminError::request("describe topics", Failure::of(code)))?;
+            let rdkafka::admin::OwnedResourceSpecifier::Topic(name) = &resource.specifier else {
+                continue;
+            };
+            let Some(spec) = specs.get(name.as_str()) else {
+                continue;
+            };
+            for setting in CHECKED {
+                let expected = spec.settings.get(setting).cloned().unwrap_or_default();
+                let found = resource.get(setting).and_then(|entry| entry.value.clone());
+                let found = found.unwrap_or_default();
+                if found != expected {
+                    let topic = name.clone();
+                    return Err(AdminError::Setting {
+                        topic,
+                        setting,
+                        expected,
+                        found,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(REQUEST_WAIT))
+        .operation_timeout(Some(REQUEST_WAIT - Duration::from_secs(1)))
+}
+
+fn is_unknown_topic(code: Code) -> bool {
+    matches!(code, Code::UnknownTopic | Code::UnknownTopicOrPartition)
+}

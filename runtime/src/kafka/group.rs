@@ -1,0 +1,669 @@
+//! A member of a consumer group, as the worker needs one.
+//!
+//! Classic protocol, cooperative-sticky, static membership: a process that is killed and comes back
+//! within its session takes its partitions over at once, and a rebalance touches only the partitions
+//! that move.
+//!
+//! Ownership changes in [`GroupConsumer::poll`] alone, on the thread that calls it, so between two
+//! calls everything that was read belongs to a partition that is still ours:
+//! - a new partition stays paused until its stable committed position is known, with metadata; that
+//!   may take as long as another member's transaction stays undecided, and nobody waits for it;
+//! - a partition that goes is reported one call before it is given up, so that what is pending for
+//!   it may still be committed;
+//! - positions are always explicit: a position outside the log is an error, never a jump.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerGroupMetadata};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::KafkaConfig;
+pub use super::committed::Committed;
+use super::committed::{Answer, Inquiry};
+use super::failure::Failure;
+use super::native::{self, Batch, PartitionQueue, Queue};
+use super::offsets::{Edge, edges};
+use super::reader::{Isolation, ReadError};
+use super::rebalance::{Change, Rebalances};
+use super::record::Partition;
+use super::transactional::Position;
+use super::waker::{Alarm, Waker};
+use crate::clock::Deadline;
+use crate::fate::Fate;
+
+/// How long the broker has to answer one question for committed positions.
+const INQUIRY_WAIT: Duration = Duration::from_secs(5);
+
+/// How long to wait before an undecided position is asked for again.
+const UNSTABLE_WAIT: Duration = Duration::from_millis(20);
+
+/// Who joins which group, and how it reads.
+#[derive(Clone, Debug)]
+pub struct GroupSettings {
+    /// The group.
+    pub group: String,
+    /// This member's static id, unique in the group; the same after a restart.
+    pub instance: String,
+    /// How long the broker waits for a silent member before it gives its partitions away.
+    pub session_timeout: Duration,
+    /// How long the broker holds a fetch back while nothing is there.
+    pub fetch_wait: Duration,
+    /// How many kilobytes of a partition are read ahead at most.
+    pub prefetch_kilobytes: u32,
+}
+
+impl GroupSettings {
+    /// Settings that suit a worker on a live stream.
+    pub fn new(group: &str, instance: &str, session_timeout: Duration) -> Self {
+        Self {
+            group: group.into(),
+            instance: instance.into(),
+            session_timeout,
+            fetch_wait: Duration::from_millis(10),
+            prefetch_kilobytes: 16_384,
+        }
+    }
+}
+
+/// A change of what this member owns.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The partition is ours and will be read from its committed position, or from its beginning.
+    Assigned {
+        /// Which.
+        partition: Partition,
+        /// The stable committed position, if there ever was one.
+        committed: Option<Committed>,
+    },
+    /// The partition goes to another member. It is still ours until the next call of
+    /// [`GroupConsumer::poll`]: what is pending may be committed now, and never later.
+    Revoked {
+        /// Which.
+        partition: Partition,
+    },
+    /// The partition was taken from us; another member may have it already.
+    Lost {
+        /// Which.
+        partition: Partition,
+    },
+}
+
+/// Why membership failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum GroupError {
+    /// The consumer could not be made.
+    #[error("group consumer cannot be made: {0}")]
+    Join(#[source] Failure),
+    /// Another process joined with this member's id: this one must go.
+    #[error("member is fenced: {0}")]
+    Fenced(#[source] Failure),
+    /// The broker or librdkafka refused, and may not the next time.
+    #[error("{act}: {failure}")]
+    Refused {
+        /// What was asked for.
+        act: &'static str,
+        /// What was answered.
+        failure: Failure,
+    },
+}
+
+impl GroupError {
+    /// What becomes of the process.
+    pub fn fate(&self) -> Fate {
+        match self {
+            Self::Fenced(_) => Fate::Halt,
+            Self::Join(failure) | Self::Refused { failure, .. } => failure.fate(),
+        }
+    }
+
+    fn refused(act: &'static str) -> impl Fn(KafkaError) -> Self {
+        move |error| Self::Refused {
+            act,
+            failure: error.into(),
+        }
+    }
+}
+
+/// A member of a group; owned by one thread.
+pub struct GroupConsumer {
+    // Queues and questions before their client: fields are dropped in this order.
+    owned: BTreeMap<Partition, Owned>,
+    resolving: Resolving,
+    /// The group's own queue, kept for its bell: what arrives there ends [`Self::wait`].
+    _bell: Queue,
+    waker: Waker,
+    consumer: BaseConsumer<Rebalances>,
+    settings: GroupSettings,
+    topics: BTreeSet<String>,
+    going: Option<Vec<Partition>>,
+    has_more: Cell<bool>,
+}
+
+struct Owned {
+    queue: PartitionQueue,
+    is_paused: bool,
+}
+
+/// Partitions that are ours but whose position is not known yet.
+#[derive(Default)]
+struct Resolving {
+    queues: BTreeMap<Partition, Queue>,
+    inquiry: Option<Inquiry>,
+    ask_at: Option<Deadline>,
+}
+
+impl GroupConsumer {
+    /// Joins the group, without topics at first; see [`Self::subscribe`].
+    ///
+    /// # Errors
+    /// When librdkafka refuses the settings. That brokers are away shows later.
+    pub fn join(kafka: &KafkaConfig, settings: GroupSettings) -> Result<Self, GroupError> {
+        let consumer = consumer(kafka, &settings).map_err(GroupError::Join)?;
+        let waker = Waker::new().map_err(|error| {
+            GroupError::Join(Failure {
+                code: Code::CriticalSystemResource,
+                text: error.to_string(),
+            })
+        })?;
+        let consumer_queue = Queue::of_consumer(consumer.client().native_ptr());
+        consumer_queue.wake(waker.pipe());
+        Ok(Self {
+            owned: BTreeMap::new(),
+            resolving: Resolving::default(),
+            _bell: consumer_queue,
+            waker,
+            consumer,
+            settings,
+            topics: BTreeSet::new(),
+            going: None,
+            has_more: Cell::new(false),
+        })
+    }
+
+    /// Says which topics the group reads; nothing happens when they are the same as before.
+    ///
+    /// # Errors
+    /// When librdkafka refuses a name.
+    pub fn subscribe(&mut self, topics: BTreeSet<String>) -> Result<(), GroupError> {
+        if topics == self.topics {
+            return Ok(());
+        }
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        match names.is_empty() {
+            true => self.consumer.unsubscribe(),
+            false => self
+                .consumer
+                .subscribe(&names)
+                .map_err(GroupError::refused("subscribe"))?,
+        }
+        self.topics = topics;
+        Ok(())
+    }
+
+    /// Gives up what the last call announced, serves rebalances, and reports what changed.
+    ///
+    /// Must be called at least every few seconds, and always before [`Self::metadata`].
+    ///
+    /// # Errors
+    /// [`GroupError::Fenced`] ends the process; others were logged and may pass.
+    pub fn poll(&mut self) -> Result<Vec<Event>, GroupError> {
+        self.give_up()?;
+        let mut events = Vec::new();
+        loop {
+            let polled = self.consumer.poll(Duration::ZERO);
+            let is_idle = polled.is_none();
+            match polled {
+                Some(Err(error)) => Self::judge(&error)?,
+                Some(Ok(_)) => debug_assert!(false, "every partition has a queue of its own"),
+                None => {}
+            }
+            let changes = self.consumer.context().take();
+            if changes.is_empty() && is_idle {
+                break;
+            }
+            for change in changes {
+                self.apply(change, &mut events)?;
+            }
+        }
+        self.resolve(&mut events)?;
+        Ok(events)
+    }
+
+    /// Sleeps until something arrives for any partition or for the group, or an [`Alarm`] rings; at
+    /// most `wait`. Returns at once while a partition gave as much as it was asked for.
+    pub fn wait(&self, wait: Duration) {
+        if !self.has_more.replace(false) && self.going.is_none() {
+            let question = self.resolving.ask_at.map_or(wait, Deadline::left);
+            let answer = self
+                .resolving
+                .inquiry
+                .as_ref()
+                .map_or(wait, |_| UNSTABLE_WAIT);
+            self.waker.sleep(wait.min(question).min(answer));
+        }
+    }
+
+    /// Rings from another thread to end [`Self::wait`].
+    pub fn alarm(&self) -> Alarm {
+        self.waker.alarm()
+    }
+
+    /// The partitions that are ours and whose position is known.
+    pub fn owned(&self) -> impl Iterator<Item = &Partition> {
+        self.owned.keys()
+    }
+
+    /// The next records of a partition, at most `max_count`; never waits. Nothing comes from a
+    /// partition that is not ours, is going, or is paused.
+    ///
+    /// # Errors
+    /// What the broker said about the partition.
+    pub fn next(&self, partition: &Partition, max_count: usize) -> Result<Batch<'_>, ReadError> {
+        let Some(owned) = self.owned.get(partition) else {
+            return Ok(Batch::empty());
+        };
+        if owned.is_paused || self.is_going(partition) {
+            return Ok(Batch::empty());
+        }
+        let batch = owned
+            .queue
+            .take(max_count, Duration::ZERO)
+            .map_err(|failure| ReadError::of(partition, owned.queue.position(), failure))?;
+        if batch.count() == max_count {
+            self.has_more.set(true);
+        }
+        Ok(batch)
+    }
+
+    /// How far a partition was read: past its records, and past marks that are none.
+    pub fn position(&self, partition: &Partition) -> Option<i64> {
+        let owned = self.owned.get(partition)?;
+        if let Some(position) = native::position(self.consumer.client().native_ptr(), partition) {
+            owned.queue.advance(position);
+        }
+        Some(owned.queue.position())
+    }
+
+    /// The committed end of each partition, at or after the moment of the call: the offset up to
+    /// which a reader of committed records must read to have seen all that was there.
+    ///
+    /// # Errors
+    /// The whole request's failure; a partition's own comes in its place.
+    pub fn ends(
+        &self,
+        partitions: &[Partition],
+        wait: Duration,
+    ) -> Result<Vec<Result<i64, Failure>>, Failure> {
+        let client = self.consumer.client().native_ptr();
+        edges(client, partitions, (Edge::High, Isolation::Committed), wait)
+    }
+
+    /// The first offset that the log still holds of each partition.
+    ///
+    /// # Errors
+    /// As [`Self::ends`].
+    pub fn beginnings(
+        &self,
+        partitions: &[Partition],
+        wait: Duration,
+    ) -> Result<Vec<Result<i64, Failure>>, Failure> {
+        let client = self.consumer.client().native_ptr();
+        edges(client, partitions, (Edge::Low, Isolation::Committed), wait)
+    }
+
+    /// The group's generation and our place in it, for a transaction. Take it afresh for each
+    /// commit, after [`Self::poll`].
+    ///
+    /// # Errors
+    /// When the group was not joined yet.
+    pub fn metadata(&self) -> Result<ConsumerGroupMetadata, GroupError> {
+        self.consumer
+            .group_metadata()
+            .ok_or_else(|| GroupError::Refused {
+                act: "group metadata",
+                failure: Failure::of(Code::UnknownGroup),
+            })
+    }
+
+    /// The stable committed positions of `partitions`, waiting up to `wait` for transactions that
+    /// are undecided.
+    ///
+    /// # Errors
+    /// When the broker refuses, or a position does not become stable in time.
+    pub fn committed(
+        &self,
+        partitions: &[Partition],
+        wait: Duration,
+    ) -> Result<Vec<Option<Committed>>, GroupError> {
+        let client = self.consumer.client().native_ptr();
+        let failed = |failure| GroupError::Refused {
+            act: "committed positions",
+            failure,
+        };
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let deadline = Deadline::after(wait);
+        loop {
+            let asked = partitions.to_vec();
+            let inquiry = Inquiry::ask(client, &self.settings.group, asked, deadline.left());
+            let answers = match inquiry.poll(deadline.left()) {
+                Some(Ok(answers)) => answers,
+                Some(Err(failure)) if deadline.has_passed() || failure.fate() == Fate::Halt => {
+                    return Err(failed(failure));
+                }
+                Some(Err(_)) => Vec::new(),
+                None => return Err(failed(Failure::of(Code::OperationTimedOut))),
+            };
+            let stable = answers.into_iter().map(|(_, answer)| match answer {
+                Answer::Stable(committed) => Ok(Some(committed)),
+                Answer::Unstable => Ok(None),
+                Answer::Refused(failure) => Err(failed(failure)),
+            });
+            let stable: Option<Vec<_>> = stable.collect::<Result<_, _>>()?;
+            match stable.filter(|stable| stable.len() == partitions.len()) {
+                Some(stable) => return Ok(stable),
+                None if deadline.has_passed() => {
+                    return Err(failed(Failure::of(Code::UnstableOffsetCommit)));
+                }
+                // Not by the waker: that would swallow the bell of a queue that nobody emptied.
+                None => std::thread::sleep(UNSTABLE_WAIT),
+            }
+        }
+    }
+
+    /// Commits positions without a transaction, for readers whose output is repeatable.
+    ///
+    /// # Errors
+    /// When the group moved on meanwhile, or the coordinator is away.
+    pub fn commit(&self, positions: &[Position]) -> Result<(), GroupError> {
+        let failed = GroupError::refused("commit");
+        let list = Position::list(positions).map_err(&failed)?;
+        self.consumer
+            .commit(&list, CommitMode::Sync)
+            .map_err(failed)
+    }
+
+    /// Stops reading a partition, or goes on where it stopped. What was read ahead is kept.
+    pub fn set_paused(&mut self, partition: &Partition, is_paused: bool) {
+        if let Some(owned) = self.owned.get_mut(partition) {
+            owned.is_paused = is_paused;
+            self.has_more.set(!is_paused);
+        }
+    }
+
+    /// Reads a partition from `offset` on.
+    ///
+    /// # Errors
+    /// When librdkafka refuses, for a partition that is not ours for instance.
+    pub fn seek(&self, partition: &Partition, offset: i64) -> Result<(), GroupError> {
+        self.seek_all([(partition, Offset::Offset(offset))])?;
+        if let Some(owned) = self.owned.get(partition) {
+            owned.queue.reset(offset);
+        }
+        Ok(())
+    }
+}
+
+impl GroupConsumer {
+    fn is_going(&self, partition: &Partition) -> bool {
+        self.going
+            .as_ref()
+            .is_some_and(|going| going.contains(partition))
+    }
+
+    /// Lets go of the partitions that the last call announced.
+    fn give_up(&mut self) -> Result<(), GroupError> {
+        let Some(going) = self.going.take() else {
+            return Ok(());
+        };
+        let mut list = TopicPartitionList::with_capacity(going.len());
+        for partition in &going {
+            list.add_partition(&partition.topic, partition.number);
+            self.owned.remove(partition);
+            self.resolving.queues.remove(partition);
+        }
+        self.consumer.context().release(&self.consumer, &list);
+        Ok(())
+    }
+
+    fn apply(&mut self, change: Change, events: &mut Vec<Event>) -> Result<(), GroupError> {
+        self.give_up()?;
+        match change {
+            Change::Assign(partitions) => self.assign(partitions),
+            Change::Revoke(partitions) => {
+                let ours: Vec<_> = self.owned_of(&partitions).collect();
+                let has_pending = !ours.is_empty();
+                events.extend(
+                    ours.into_iter()
+                        .map(|partition| Event::Revoked { partition }),
+                );
+                self.going = Some(partitions);
+                // Of a partition that was never read nothing can be pending.
+                if has_pending { Ok(()) } else { self.give_up() }
+            }
+            Change::Lose(partitions) => {
+                events.extend(
+                    self.owned_of(&partitions)
+                        .map(|partition| Event::Lost { partition }),
+                );
+                self.going = Some(partitions);
+                self.give_up()
+            }
+        }
+    }
+
+    fn owned_of(&self, partitions: &[Partition]) -> impl Iterator<Item = Partition> {
+        partitions
+            .iter()
+            .filter(|partition| self.owned.contains_key(partition))
+            .cloned()
+    }
+
+    /// Takes partitions on, paused and with queues of their own, so that nothing is fetched before
+    /// their position is known.
+    fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), GroupError> {
+        let failed = GroupError::refused("assign");
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in &partitions {
+            let client = self.consumer.client().native_ptr();
+            let queue = Queue::of_partition(client, &partition.topic, partition.number);
+            self.resolving.queues.insert(partition.clone(), queue);
+            list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(0))
+                .map_err(&failed)?;
+        }
+        if list.count() > 0 {
+            self.consumer.pause(&list).map_err(&failed)?;
+        }
+        self.consumer.incremental_assign(&list).map_err(&failed)?;
+        self.resolving.ask_at = Some(Deadline::after(Duration::ZERO));
+        Ok(())
+    }
+
+    /// Puts the question for committed positions, and starts the partitions whose answer is there.
+    fn resolve(&mut self, events: &mut Vec<Event>) -> Result<(), GroupError> {
+        if let Some(inquiry) = &self.resolving.inquiry
+            && let Some(answer) = inquiry.poll(Duration::ZERO)
+        {
+            self.resolving.inquiry = None;
+            self.resolving.ask_at = Some(Deadline::after(UNSTABLE_WAIT));
+            match answer {
+                Ok(answers) => self.start(answers, events)?,
+                Err(failure) if failure.fate() == Fate::Halt => {
+                    return Err(GroupError::Refused {
+                        act: "committed positions",
+                        failure,
+                    });
+                }
+                Err(failure) => tracing::warn!(%failure, "committed positions are not known yet"),
+            }
+        }
+        if self.resolving.queues.is_empty() {
+            self.resolving.ask_at = None;
+        }
+        if self.resolving.inquiry.is_none()
+            && self.resolving.ask_at.is_some_and(Deadline::has_passed)
+        {
+            let asked = self.resolving.queues.keys().cloned().collect();
+            let client = self.consumer.client().native_ptr();
+            let inquiry = Inquiry::ask(client, &self.settings.group, asked, INQUIRY_WAIT);
+            self.resolving.inquiry = Some(inquiry);
+            self.resolving.ask_at = None;
+        }
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        answers: Vec<(Partition, Answer)>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), GroupError> {
+        let mut known = Vec::new();
+        for (partition, answer) in answers {
+            match answer {
+                Answer::Stable(committed) if self.resolving.queues.contains_key(&partition) => {
+                    known.push((partition, committed));
+                }
+                Answer::Refused(failure) => {
+                    tracing::warn!(%partition, %failure, "committed position is not known yet");
+                }
+                Answer::Stable(_) | Answer::Unstable => {}
+            }
+        }
+        let starts = known.iter().map(|(partition, committed)| {
+            let offset = committed
+                .as_ref()
+                .map_or(Offset::Beginning, |c| Offset::Offset(c.offset));
+            (partition, offset)
+        });
+        let started = self.seek_all(starts)?;
+        known.retain(|(partition, _)| started.contains(partition));
+        let mut list = TopicPartitionList::with_capacity(known.len());
+        for (partition, _) in &known {
+            list.add_partition(&partition.topic, partition.number);
+        }
+        if list.count() > 0 {
+            self.consumer
+                .resume(&list)
+                .map_err(GroupError::refused("resume"))?;
+        }
+        for (partition, committed) in known {
+            let queue = self
+                .resolving
+                .queues
+                .remove(&partition)
+                .expect("it was looked up above");
+            queue.wake(self.waker.pipe());
+            let position = committed.as_ref().map_or(0, |committed| committed.offset);
+            let queue = PartitionQueue::new(queue, position);
+            self.owned.insert(
+                partition.clone(),
+                Owned {
+                    queue,
+                    is_paused: false,
+                },
+            );
+            self.has_more.set(true);
+            events.push(Event::Assigned {
+                partition,
+                committed,
+            });
+        }
+        Ok(())
+    }
+
+    /// Moves partitions, and says which of them had begun and could be moved.
+    fn seek_all<'p>(
+        &self,
+        starts: impl IntoIterator<Item = (&'p Partition, Offset)>,
+    ) -> Result<BTreeSet<Partition>, GroupError> {
+        let failed = GroupError::refused("seek");
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in starts {
+            list.add_partition_offset(&partition.topic, partition.number, offset)
+                .map_err(&failed)?;
+        }
+        if list.count() == 0 {
+            return Ok(BTreeSet::new());
+        }
+        let moved = self
+            .consumer
+            .seek_partitions(list, INQUIRY_WAIT)
+            .map_err(failed)?;
+        let moved = native::elements_of(&moved).into_iter();
+        Ok(moved
+            .filter(|e| e.failure.is_none())
+            .map(|e| e.partition)
+            .collect())
+    }
+
+    fn judge(error: &KafkaError) -> Result<(), GroupError> {
+        let failure = Failure::of_crate(error);
+        match (error, failure.code) {
+            (_, Code::FencedInstanceId) | (KafkaError::MessageConsumptionFatal(_), _) => {
+                Err(GroupError::Fenced(failure))
+            }
+            (_, Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed) => {
+                Err(GroupError::Refused {
+                    act: "poll",
+                    failure,
+                })
+            }
+            _ => {
+                tracing::warn!(%failure, "consumer reports");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Drop for GroupConsumer {
+    /// Leaves without a word to the coordinator: as a static member it may be back at once.
+    fn drop(&mut self) {
+        let rebalances = std::sync::Arc::clone(self.consumer.context());
+        rebalances.close();
+        let unserved = self
+            .going
+            .take()
+            .map(Change::Revoke)
+            .into_iter()
+            .chain(rebalances.take());
+        for change in unserved {
+            rebalances.comply(&self.consumer, &change);
+        }
+    }
+}
+
+fn consumer(
+    kafka: &KafkaConfig,
+    settings: &GroupSettings,
+) -> Result<BaseConsumer<Rebalances>, Failure> {
+    let ms = |span: Duration| span.as_millis().to_string();
+    let consumer = kafka
+        .client(&settings.instance)
+        .set("group.id", &settings.group)
+        .set("group.instance.id", &settings.instance)
+        .set("session.timeout.ms", ms(settings.session_timeout))
+        // A rebalance is learnt of by a heartbeat.
+        .set("heartbeat.interval.ms", "500")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("topic.metadata.refresh.interval.ms", "30000")
+        .set("fetch.wait.max.ms", ms(settings.fetch_wait))
+        .set("fetch.queue.backoff.ms", "5")
+        .set("queued.min.messages", "100000")
+        .set(
+            "queued.max.messages.kbytes",
+            settings.prefetch_kilobytes.to_string(),
+        )
+        .create_with_context(Rebalances::default())?;
+    Ok(consumer)
+}

@@ -1,0 +1,38 @@
+//! Kafka: everything that speaks to a broker, and all of the unsafe code.
+//!
+//! In: topic names, records, positions. Out: records, acknowledgements, outcomes of transactions.
+//!
+//! Everything here is synchronous and belongs to one thread at a time, since its callers are plain
+//! loops on threads of their own; [`publisher`] alone is awaited, because many tasks share one.
+//! Nothing here knows what is inside a record, and nothing here decides what a failure means for a
+//! tenant: errors say what the broker said and answer [`crate::fate::Fate`].
+//!
+//! Read in this order: [`client`], [`admin`], [`record`], [`publisher`], [`reader`], [`group`],
+//! [`transactional`].
+
+pub mod admin;
+pub mod client;
+mod committed;
+mod context;
+mod delivery;
+pub mod failure;
+pub mod group;
+mod native;
+mod offsets;
+pub mod probe;
+pub mod publisher;
+pub mod reader;
+mod rebalance;
+pub mod record;
+pub mod transactional;
+mod waker;
+
+pub use admin::Admin;
+pub use client::{KEYS, KafkaConfig, Sasl, Security, Tls};
+pub use failure::Failure;
+pub use group::{Committed, Event, GroupConsumer, GroupSettings};
+pub use native::Batch;
+pub use publisher::{Publisher, PublisherSettings};
+pub use reader::{Isolation, Reader, Start, Watermarks};
+pub use record::{Outgoing, Partition, Record};
+pub use transactional::{Outcome, Position, Transactional, TransactionalSettings};

@@ -1,0 +1,550 @@
+//! Outputs and input positions that become true together, or not at all.
+//!
+//! One [`Transactional`] per process (KIP-447) serves all of its partitions. Its life:
+//! `begin`, `send` any number of records, then `commit` with the positions that produced them, or
+//! `abort`. Each ends in an [`Outcome`] that says what a reader of committed records sees:
+//!
+//! | outcome | the log | what to do |
+//! |---|---|---|
+//! | `Committed` | holds all of it | go on |
+//! | `Aborted` | holds none of it | begin again, send the same bytes |
+//! | `Unknown` | holds all or none | [`Transactional::renew`], then compare committed positions |
+//! | `Fenced` | belongs to another process | exit |
+//!
+//! Every call has a bound below the transaction's timeout. librdkafka has no KIP-890: a request that
+//! timed out may still reach the broker and would act on the *next* transaction of this epoch. So
+//! the bound lies below librdkafka's own request timeout, no request is ever sent twice behind our
+//! back, and after any call whose end we did not see, and after every abort that an error caused,
+//! the producer is made anew: its new epoch fences whatever is still on its way.
+#![allow(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::Message;
+use rdkafka::producer::{DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka_sys as sys;
+
+use super::client::KafkaConfig;
+use super::context;
+use super::failure::{CallFailure, Failure};
+use super::publisher::{base_record, idempotent};
+use super::record::{Outgoing, Partition};
+use crate::clock::Deadline;
+use crate::fate::Fate;
+
+/// Who writes, and how long a transaction may last.
+#[derive(Clone, Debug)]
+pub struct TransactionalSettings {
+    /// The producer's lasting name; the same after a restart, unique among living processes.
+    pub id: String,
+    /// How long the coordinator waits before it aborts a transaction itself; below the session
+    /// timeout of the group whose positions it commits.
+    pub timeout: Duration,
+    /// How long a record may wait for company.
+    pub linger: Duration,
+    /// How many records may wait inside.
+    pub queue_count: u32,
+    /// How many kilobytes may wait inside.
+    pub queue_kilobytes: u32,
+    /// The largest record that may be sent, in bytes.
+    pub record_bytes_max: u32,
+}
+
+impl TransactionalSettings {
+    /// Settings that suit a worker that commits every 50 ms.
+    pub fn new(id: &str, timeout: Duration) -> Self {
+        Self {
+            id: id.into(),
+            timeout,
+            linger: Duration::from_millis(5),
+            queue_count: 500_000,
+            queue_kilobytes: 262_144,
+            record_bytes_max: 16 * 1_048_576,
+        }
+    }
+}
+
+/// How far an input was consumed, and what must be remembered with it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Position {
+    /// Which input.
+    pub partition: Partition,
+    /// The offset of the next record to be read: the last one's plus 1.
+    pub offset: i64,
+    /// Kept by the broker with the offset; at most 4,096 bytes unless the broker allows more.
+    pub metadata: String,
+}
+
+impl Position {
+    pub(super) fn list(positions: &[Self]) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for position in positions {
+            let Partition { topic, number } = &position.partition;
+            let mut element = list.add_partition(topic, *number);
+            element.set_offset(Offset::Offset(position.offset))?;
+            element.set_metadata(&position.metadata);
+        }
+        Ok(list)
+    }
+}
+
+/// What a reader of committed records sees of a transaction.
+#[derive(Debug)]
+#[must_use = "an outcome that nobody looks at may be a loss"]
+pub enum Outcome {
+    /// All of it.
+    Committed,
+    /// None of it.
+    Aborted(Reason),
+    /// All or none: nobody told us. The producer must be renewed before anything else.
+    Unknown(Reason),
+    /// Another process writes under this name; this one must end.
+    Fenced(Failure),
+}
+
+/// Why a transaction did not simply commit.
+#[derive(Debug, thiserror::Error)]
+#[error("{failure}")]
+pub struct Reason {
+    /// What librdkafka or the broker said.
+    pub failure: Failure,
+    /// Topics that refused records, with the last answer of each: a caller may leave them out of
+    /// the next batch.
+    pub topics: BTreeMap<String, Failure>,
+}
+
+/// Why a transaction cannot begin, or a record cannot be added to it.
+#[derive(Debug, thiserror::Error)]
+pub enum TransactionError {
+    /// Another process writes under this name.
+    #[error("producer is fenced: {0}")]
+    Fenced(#[source] Failure),
+    /// The coordinator is away, or refused.
+    #[error("transactions cannot begin: {0}")]
+    Init(#[source] Failure),
+    /// The transaction failed already: [`Transactional::abort`] it to learn its outcome.
+    #[error("transaction has failed: {0}")]
+    Failed(#[source] Failure),
+    /// This record can never be sent; the others are untouched.
+    #[error("record is refused: {0}")]
+    Record(#[source] Failure),
+}
+
+impl TransactionError {
+    /// What becomes of the work.
+    pub fn fate(&self) -> Fate {
+        match self {
+            Self::Fenced(_) => Fate::Halt,
+            Self::Init(failure) => failure.fate(),
+            Self::Failed(_) => Fate::Retry,
+            Self::Record(_) => Fate::Reject,
+        }
+    }
+}
+
+/// What a failed transactional call asks of us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    /// Call again: the work goes on in the background.
+    Resume,
+    /// The transaction is broken; aborting it is possible and settles it.
+    Abort,
+    /// The producer is of no use any more, or nobody knows what became of the transaction.
+    Renew,
+    /// Another producer has our name.
+    Fenced,
+}
+
+/// The one place that tells fatal, abortable and retriable apart.
+fn verdict(call: &CallFailure) -> Verdict {
+    match (
+        call.failure.code,
+        call.is_fatal,
+        call.requires_abort,
+        call.is_retriable,
+    ) {
+        (Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch, ..) => Verdict::Fenced,
+        (_, true, ..) => Verdict::Renew,
+        (_, _, true, _) => Verdict::Abort,
+        (_, _, _, true) => Verdict::Resume,
+        _ => Verdict::Renew,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// A transaction may begin.
+    Ready,
+    /// One has begun.
+    Open,
+    /// The producer must be made anew first.
+    Spent,
+}
+
+/// A transactional producer; owned by one thread.
+pub struct Transactional {
+    kafka: KafkaConfig,
+    settings: TransactionalSettings,
+    // `None` only while `renew` replaces it.
+    producer: Option<ThreadedProducer<Acks>>,
+    acks: Arc<AckCount>,
+    stage: Stage,
+}
+
+impl Transactional {
+    /// Takes the name over: transactions that an earlier process left open under it are aborted, or
+    /// completed when their commit had been decided. Blocks for up to twice the timeout.
+    ///
+    /// # Errors
+    /// [`TransactionError::Init`], to be tried again with [`Self::open`] when its fate is a retry.
+    pub fn open(
+        kafka: &KafkaConfig,
+        settings: TransactionalSettings,
+    ) -> Result<Self, TransactionError> {
+        let mut transactional = Self {
+            kafka: kafka.clone(),
+            settings,
+            producer: None,
+            acks: Arc::default(),
+            stage: Stage::Spent,
+        };
+        transactional.renew()?;
+        Ok(transactional)
+    }
+
+    /// Makes the producer anew under the same name. Once it returns, every earlier transaction is
+    /// decided on the broker, and nothing that was sent for one can still act.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; call again until it succeeds.
+    pub fn renew(&mut self) -> Result<(), TransactionError> {
+        self.stage = Stage::Spent;
+        // The old one first: two with one name would fence each other.
+        self.producer = None;
+        self.acks = Arc::default();
+        let acks = Acks {
+            count: Arc::clone(&self.acks),
+        };
+        let producer: ThreadedProducer<Acks> = self
+            .client()
+            .create_with_context(acks)
+            .map_err(|error| TransactionError::Init(error.into()))?;
+        let init = producer.init_transactions(self.settings.timeout * 2);
+        if let Err(error) = init {
+            let call = CallFailure::of_crate(error);
+            return Err(match verdict(&call) {
+                Verdict::Fenced => TransactionError::Fenced(call.failure),
+                _ => TransactionError::Init(call.failure),
+            });
+        }
+        self.producer = Some(producer);
+        self.stage = Stage::Ready;
+        Ok(())
+    }
+
+    /// Begins a transaction, after renewing the producer where the last outcome asks for it.
+    ///
+    /// # Errors
+    /// [`TransactionError::Init`] or [`TransactionError::Fenced`].
+    ///
+    /// # Panics
+    /// When a transaction is open: that is a mistake of the caller.
+    pub fn begin(&mut self) -> Result<(), TransactionError> {
+        assert_ne!(self.stage, Stage::Open, "a transaction is open");
+        if self.stage == Stage::Spent {
+            self.renew()?;
+        }
+        self.acks.reset();
+        let begun = self
+            .producer()
+            .begin_transaction()
+            .map_err(CallFailure::of_crate);
+        if let Err(call) = begun {
+            self.stage = Stage::Spent;
+            return Err(match verdict(&call) {
+                Verdict::Fenced => TransactionError::Fenced(call.failure),
+                _ => TransactionError::Init(call.failure),
+            });
+        }
+        self.stage = Stage::Open;
+        Ok(())
+    }
+
+    /// Adds a record. Waits while the queue is full, at most the transaction's timeout.
+    ///
+    /// # Errors
+    /// [`TransactionError::Record`] concerns this record alone; after [`TransactionError::Failed`]
+    /// the transaction must be aborted.
+    pub fn send(&self, record: &Outgoing<'_>) -> Result<(), TransactionError> {
+        debug_assert_eq!(self.stage, Stage::Open, "a record outside a transaction");
+        let mut outgoing = base_record(record, ());
+        let mut deadline = None;
+        loop {
+            let acked = self.acks.count();
+            let (error, refused) = match self.producer().send(outgoing) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            let failure = Failure::of_crate(&error);
+            let deadline = *deadline.get_or_insert_with(|| Deadline::after(self.settings.timeout));
+            match failure.code {
+                Code::QueueFull if !deadline.has_passed() => {
+                    outgoing = refused;
+                    self.acks.wait_beyond(acked, deadline.left());
+                }
+                _ if failure.fate() == Fate::Reject => {
+                    return Err(TransactionError::Record(failure));
+                }
+                _ => return Err(TransactionError::Failed(failure)),
+            }
+        }
+    }
+
+    /// Makes everything sent since [`Self::begin`] true together with `positions`.
+    ///
+    /// Blocks until the broker answered, for less than the transaction's timeout.
+    pub fn commit(&mut self, positions: &[Position], group: &ConsumerGroupMetadata) -> Outcome {
+        assert_eq!(self.stage, Stage::Open, "nothing to commit");
+        let deadline = Deadline::after(self.call_timeout());
+        let settled = self
+            .send_positions(positions, group, deadline)
+            .and_then(|()| {
+                self.until_settled(deadline, |native, wait_ms| {
+                    // SAFETY: the producer is alive; its own thread serves the delivery reports that
+                    // this call waits for. The crate's own method polls for 100 ms instead.
+                    CallFailure::take(unsafe { sys::rd_kafka_commit_transaction(native, wait_ms) })
+                })
+            });
+        match settled {
+            Ok(()) => {
+                self.stage = Stage::Ready;
+                Outcome::Committed
+            }
+            Err(call) => self.settle(call),
+        }
+    }
+
+    /// Throws away everything sent since [`Self::begin`].
+    pub fn abort(&mut self) -> Outcome {
+        assert_eq!(self.stage, Stage::Open, "nothing to abort");
+        match self.abort_call() {
+            Ok(()) => {
+                self.stage = Stage::Ready;
+                Outcome::Aborted(self.reason(Failure {
+                    code: Code::NoError,
+                    text: "aborted by the caller".into(),
+                }))
+            }
+            Err(call) => self.undecided(call),
+        }
+    }
+
+    /// How many records wait for their acknowledgement.
+    pub fn in_flight_count(&self) -> usize {
+        usize::try_from(self.producer().in_flight_count()).unwrap_or(0)
+    }
+}
+
+impl Transactional {
+    fn client(&self) -> rdkafka::ClientConfig {
+        let mut config = self.kafka.client(&self.settings.id);
+        let ms = |span: Duration| span.as_millis().to_string();
+        idempotent(
+            &mut config,
+            self.settings.linger,
+            self.settings.record_bytes_max,
+        );
+        config
+            .set("transactional.id", &self.settings.id)
+            .set("transaction.timeout.ms", ms(self.settings.timeout))
+            .set("message.timeout.ms", ms(self.settings.timeout))
+            // As long as librdkafka allows, and longer than any call of ours: see the module's doc.
+            .set(
+                "socket.timeout.ms",
+                ms(self.settings.timeout - Duration::from_millis(100)),
+            )
+            .set(
+                "queue.buffering.max.messages",
+                self.settings.queue_count.to_string(),
+            )
+            .set(
+                "queue.buffering.max.kbytes",
+                self.settings.queue_kilobytes.to_string(),
+            );
+        config
+    }
+
+    /// Leaves librdkafka no time to send a request twice.
+    fn call_timeout(&self) -> Duration {
+        self.settings
+            .timeout
+            .mul_f64(0.9)
+            .saturating_sub(Duration::from_millis(100))
+    }
+
+    fn producer(&self) -> &ThreadedProducer<Acks> {
+        self.producer
+            .as_ref()
+            .expect("a stage other than spent has a producer")
+    }
+
+    fn send_positions(
+        &self,
+        positions: &[Position],
+        group: &ConsumerGroupMetadata,
+        deadline: Deadline,
+    ) -> Result<(), CallFailure> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let list = Position::list(positions).map_err(CallFailure::of_crate)?;
+        self.producer()
+            .send_offsets_to_transaction(&list, group, deadline.left())
+            .map_err(CallFailure::of_crate)
+    }
+
+    /// Calls again while the call can be resumed and there is time.
+    fn until_settled(
+        &self,
+        deadline: Deadline,
+        call: impl Fn(*mut sys::rd_kafka_t, i32) -> Result<(), CallFailure>,
+    ) -> Result<(), CallFailure> {
+        let native = self.producer().client().native_ptr();
+        loop {
+            let wait_ms = i32::try_from(deadline.left().as_millis())
+                .unwrap_or(i32::MAX)
+                .max(1);
+            match call(native, wait_ms) {
+                Err(failed) if verdict(&failed) == Verdict::Resume && !deadline.has_passed() => {
+                    // Retriable answers come at once when the coordinator is away.
+                    std::thread::sleep(Duration::from_millis(5).min(deadline.left()));
+                }
+                settled => return settled,
+            }
+        }
+    }
+
+    fn abort_call(&self) -> Result<(), CallFailure> {
+        self.until_settled(Deadline::after(self.call_timeout()), |native, wait_ms| {
+            // SAFETY: the producer is alive, and its own thread serves the reports of purged records.
+            CallFailure::take(unsafe { sys::rd_kafka_abort_transaction(native, wait_ms) })
+        })
+    }
+
+    /// What became of a transaction whose commit failed.
+    fn settle(&mut self, call: CallFailure) -> Outcome {
+        match verdict(&call) {
+            Verdict::Abort => match self.abort_call() {
+                // An abort that the broker accepted proves that no commit had been.
+                Ok(()) => {
+                    self.stage = Stage::Spent;
+                    Outcome::Aborted(self.reason(call.failure))
+                }
+                Err(abort) => self.undecided(abort),
+            },
+            _ => self.undecided(call),
+        }
+    }
+
+    fn undecided(&mut self, call: CallFailure) -> Outcome {
+        self.stage = Stage::Spent;
+        match verdict(&call) {
+            Verdict::Fenced => Outcome::Fenced(call.failure),
+            Verdict::Resume | Verdict::Abort | Verdict::Renew => {
+                Outcome::Unknown(self.reason(call.failure))
+            }
+        }
+    }
+
+    fn reason(&self, failure: Failure) -> Reason {
+        Reason {
+            failure,
+            topics: self.acks.take_refusals(),
+        }
+    }
+}
+
+/// Acknowledgements, counted for those who wait for room in the queue.
+#[derive(Default)]
+struct AckCount {
+    count: AtomicU64,
+    refusals: Mutex<BTreeMap<String, Failure>>,
+    lock: Mutex<()>,
+    more: Condvar,
+    waiting: AtomicU64,
+}
+
+impl AckCount {
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    fn add(&self) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.more.notify_all();
+        }
+    }
+
+    fn wait_beyond(&self, seen: u64, wait: Duration) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let nothing_new = |_: &mut ()| self.count.load(Ordering::SeqCst) == seen;
+        drop(self.more.wait_timeout_while(guard, wait, nothing_new));
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn reset(&self) {
+        self.take_refusals();
+    }
+
+    fn refuse(&self, topic: &str, failure: Failure) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.insert(topic.to_owned(), failure);
+    }
+
+    fn take_refusals(&self) -> BTreeMap<String, Failure> {
+        std::mem::take(&mut *self.refusals.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+struct Acks {
+    count: Arc<AckCount>,
+}
+
+impl ClientContext for Acks {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        context::log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        context::report(&error, reason);
+    }
+}
+
+impl ProducerContext for Acks {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, record)) = delivered {
+            let failure = Failure::of_crate(error);
+            // Records that an abort purged say nothing about their topic.
+            if !matches!(failure.code, Code::PurgeQueue | Code::PurgeInflight) {
+                self.count.refuse(record.topic(), failure);
+            }
+        }
+        self.count.add();
+    }
+}
+
+#[cfg(test)]
+mod tests;
