@@ -1,0 +1,260 @@
+//! One market's stream: its trades in order, its holes, and the quotes that wait for its trades.
+
+use schemas::control::Channel;
+use schemas::event::Event;
+use schemas::time::EventTime;
+
+use crate::exchange::{Quote, Trade};
+use crate::mapping::MarketName;
+use crate::series::{Arrival, Grace, Hole, Seen, Series};
+
+/// How long a hole in trade ids is only suspected.
+const TRADES_GRACE: Grace = Grace {
+    at_ms: 1_000,
+    received_ms: 5_000,
+};
+
+/// How long quotes wait for the first trades after a subscription, on either clock.
+const HOLD_MS: i64 = 5_000;
+
+/// How far ahead of our clock an exchange's may be.
+const FUTURE_MAX_MS: i64 = 5 * 60_000;
+
+/// Quotes that wait at most; beyond it they wait no longer.
+const HELD_MAX: usize = 1_000;
+
+/// What became of a market's trades.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TradeCounts {
+    /// Published for the first time.
+    pub new: u64,
+    /// Of these, after a gap had named them.
+    pub late: u64,
+    /// Sent again by the exchange, and not published again.
+    pub repeated: u64,
+}
+
+/// A market's state. It outlives connections: what an exchange sends again is recognised, and what
+/// it never sent is a hole.
+#[derive(Debug)]
+pub struct Market {
+    name: MarketName,
+    series: Option<Series>,
+    /// The latest time of any frame, the latest of any trade, and the first as it stood when the
+    /// connection began: the last frame before a hole over a reconnect.
+    last_at: EventTime,
+    last_trade_at: EventTime,
+    resumed_at: EventTime,
+    awaits_trades: bool,
+    held: Vec<Event>,
+    held_since: Option<Seen>,
+    /// What became of its trades since the start.
+    pub counts: TradeCounts,
+}
+
+impl Market {
+    /// A market that was just subscribed to; with `awaits_trades` its quotes wait for its trades.
+    pub fn new(name: MarketName, awaits_trades: bool) -> Self {
+        Self {
+            name,
+            series: None,
+            last_at: EventTime::MIN,
+            last_trade_at: EventTime::MIN,
+            resumed_at: EventTime::MIN,
+            awaits_trades,
+            held: vec![],
+            held_since: None,
+            counts: TradeCounts::default(),
+        }
+    }
+
+    /// Its names.
+    pub fn name(&self) -> &MarketName {
+        &self.name
+    }
+
+    /// Continues where an earlier process stopped: these trades were published.
+    pub fn resume(&mut self, series: Series, last_trade_at: EventTime) {
+        self.series = Some(series);
+        self.last_trade_at = last_trade_at;
+        self.last_at = last_trade_at;
+        self.resumed_at = last_trade_at;
+    }
+
+    /// True while something waits for time to pass.
+    pub fn is_unsettled(&self) -> bool {
+        !self.held.is_empty() || self.series.as_ref().is_some_and(Series::is_unsettled)
+    }
+
+    /// A subscription begins: its trades come first.
+    pub fn subscribed(&mut self, awaits_trades: bool) {
+        self.awaits_trades = awaits_trades;
+        self.resumed_at = self.last_at;
+    }
+
+    /// Notes that a frame of this market was seen, whatever it said.
+    pub fn touch(&mut self, at: EventTime, received_at: EventTime) {
+        if is_plausible(at, received_at) {
+            self.last_at = self.last_at.max(at);
+        }
+    }
+
+    /// Takes the trades of one frame, in any order, and gives out those that are new, oldest first.
+    ///
+    /// Returns true when the exchange began to number its trades anew.
+    pub fn trades(
+        &mut self,
+        trades: &mut [&Trade<'_>],
+        seen: Seen,
+        out: &mut Vec<(Channel, Event)>,
+    ) -> bool {
+        trades.sort_unstable_by_key(|trade| (trade.occurred_at, trade.trade_id));
+        let is_first = std::mem::take(&mut self.awaits_trades);
+        let after = if is_first {
+            self.resumed_at
+        } else {
+            self.last_at
+        };
+        let mut new = vec![];
+        let mut renumbered = false;
+        for trade in trades {
+            renumbered |= self.begin_anew(trade, seen);
+            match self.arrival(trade, seen, after) {
+                Arrival::Known => self.counts.repeated += 1,
+                Arrival::New => new.push(self.name.trade(trade, seen.received_at)),
+                Arrival::Filled { declared } => {
+                    self.counts.late += u64::from(declared);
+                    new.push(self.name.trade(trade, seen.received_at));
+                }
+            }
+            if is_plausible(trade.occurred_at, seen.received_at) {
+                self.last_trade_at = self.last_trade_at.max(trade.occurred_at);
+                self.last_at = self.last_at.max(trade.occurred_at);
+            }
+        }
+        self.counts.new += new.len() as u64;
+        if is_first {
+            // Nothing can fill a hole below what a subscription begins with.
+            let holes = self.series.as_mut().map(Series::declare_all);
+            self.publish_gaps(holes.unwrap_or_default(), seen.received_at, out);
+        }
+        out.extend(new.into_iter().map(|event| (Channel::Trades, event)));
+        if is_first {
+            self.release(out);
+        }
+        renumbered
+    }
+
+    fn arrival(&mut self, trade: &Trade<'_>, seen: Seen, after: EventTime) -> Arrival {
+        match &mut self.series {
+            Some(series) => {
+                // A hole before the first frame we know of can be dated by nothing better.
+                let after = match after {
+                    EventTime::MIN => trade.occurred_at,
+                    after => after,
+                };
+                series.observe(trade.trade_id, seen, after)
+            }
+            None => {
+                self.series = Some(Series::starting(trade.trade_id));
+                Arrival::New
+            }
+        }
+    }
+
+    /// A known id with a later time than any trade is another trade: the exchange numbers anew.
+    fn begin_anew(&mut self, trade: &Trade<'_>, seen: Seen) -> bool {
+        let is_known = |series: &Series| series.knows(trade.trade_id);
+        let is_later = trade.occurred_at > self.last_trade_at;
+        let anew = is_later
+            && is_plausible(trade.occurred_at, seen.received_at)
+            && self.series.as_ref().is_some_and(is_known);
+        if anew {
+            self.series = None;
+        }
+        anew
+    }
+
+    /// Takes the exchange's word of its latest trade.
+    pub fn expect_up_to(&mut self, trade_id: i64, seen: Seen) {
+        let after = self.last_at;
+        // Before the first trades of a subscription it says nothing about what will come.
+        if !self.awaits_trades
+            && let Some(series) = &mut self.series
+        {
+            series.expect_up_to(trade_id, seen, after);
+        }
+    }
+
+    /// Takes a quote: out at once, or held until the subscription's first trades.
+    pub fn quote(
+        &mut self,
+        quote: &Quote<'_>,
+        occurred_at: EventTime,
+        seen: Seen,
+        out: &mut Vec<(Channel, Event)>,
+    ) {
+        let event = self.name.quote(quote, occurred_at, seen.received_at);
+        self.touch(occurred_at, seen.received_at);
+        if !self.awaits_trades {
+            out.push((Channel::Quotes, event));
+            return;
+        }
+        self.held.push(event);
+        self.held_since.get_or_insert(seen);
+        if self.held.len() >= HELD_MAX {
+            self.release(out);
+        }
+    }
+
+    /// Gives out what has waited long enough.
+    pub fn settle(&mut self, now: Seen, out: &mut Vec<(Channel, Event)>) {
+        if let Some(series) = &mut self.series {
+            let holes = series.declare(now, TRADES_GRACE);
+            self.publish_gaps(holes, now.received_at, out);
+        }
+        if let Some(since) = &mut self.held_since {
+            since.at = since.at.or(now.at);
+            if has_passed(*since, now) {
+                self.release(out);
+            }
+        }
+    }
+
+    /// Gives out the quotes that still wait: the connection ended.
+    pub fn release(&mut self, out: &mut Vec<(Channel, Event)>) {
+        self.held_since = None;
+        let held = self.held.drain(..);
+        out.extend(held.map(|event| (Channel::Quotes, event)));
+    }
+
+    /// Gives out all that waits, because nothing will come any more.
+    pub fn finish(&mut self, received_at: EventTime, out: &mut Vec<(Channel, Event)>) {
+        let holes = self.series.as_mut().map(Series::declare_all);
+        self.publish_gaps(holes.unwrap_or_default(), received_at, out);
+        self.release(out);
+    }
+
+    fn publish_gaps(
+        &self,
+        holes: Vec<Hole>,
+        received_at: EventTime,
+        out: &mut Vec<(Channel, Event)>,
+    ) {
+        for hole in holes {
+            out.push((Channel::Trades, self.name.gap(&hole, received_at)));
+        }
+    }
+}
+
+/// A time that may move a clock; one far in the future is a mistake, and would stand there for
+/// good.
+pub(crate) fn is_plausible(at: EventTime, received_at: EventTime) -> bool {
+    at <= received_at.plus_ms(FUTURE_MAX_MS)
+}
+
+fn has_passed(since: Seen, now: Seen) -> bool {
+    let by_exchange = since.at.zip(now.at);
+    by_exchange.is_some_and(|(since, now)| now >= since.plus_ms(HOLD_MS))
+        || now.received_at >= since.received_at.plus_ms(HOLD_MS)
+}

@@ -1,0 +1,254 @@
+//! What is wanted of an exchange, and by whom. Pure: feeds in, differences and audiences out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use schemas::control::{Channel, Exchange, Feed};
+use schemas::ids::TenantId;
+
+/// Products that one connection asks for at most; more is a mistake in a feed's definition.
+pub const PRODUCTS_MAX: usize = 1_000;
+
+/// Products by channel: what one connection asks an exchange for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
+    products: BTreeMap<Channel, BTreeSet<String>>,
+}
+
+impl Wanted {
+    /// Adds a product's channel.
+    pub fn add(&mut self, channel: Channel, product: &str) {
+        self.products
+            .entry(channel)
+            .or_default()
+            .insert(product.to_owned());
+    }
+
+    /// The products of a channel, in order.
+    pub fn products(&self, channel: Channel) -> impl Iterator<Item = &str> {
+        self.products
+            .get(&channel)
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+    }
+
+    /// The products of any channel, each once.
+    pub fn all_products(&self) -> BTreeSet<&str> {
+        self.products
+            .values()
+            .flatten()
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// True when that channel of that product is wanted.
+    pub fn has(&self, channel: Channel, product: &str) -> bool {
+        self.products
+            .get(&channel)
+            .is_some_and(|products| products.contains(product))
+    }
+
+    /// True when nothing is wanted.
+    pub fn is_empty(&self) -> bool {
+        self.products.values().all(BTreeSet::is_empty)
+    }
+
+    /// What is in `self` and not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut left = Self::default();
+        for (channel, products) in &self.products {
+            for product in products.iter().filter(|p| !other.has(*channel, p)) {
+                left.add(*channel, product);
+            }
+        }
+        left
+    }
+}
+
+/// Who is to get an output.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Audience {
+    /// The tenants that want this channel of this product.
+    Market {
+        /// Which channel.
+        channel: Channel,
+        /// Which product.
+        product: Arc<str>,
+    },
+    /// The tenants that want anything of this connection.
+    Feed,
+}
+
+/// All tenants' wishes of one exchange's feed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Subscriptions {
+    tenants: BTreeSet<TenantId>,
+    by_market: BTreeMap<Channel, BTreeMap<String, BTreeSet<TenantId>>>,
+    refused: Vec<String>,
+}
+
+impl Subscriptions {
+    /// The wishes for `exchange` in all enabled feeds.
+    ///
+    /// A product whose name no exchange could have is left out, and listed by
+    /// [`Self::refused`]; so is whatever comes after the first [`PRODUCTS_MAX`] names.
+    pub fn of<'a>(
+        exchange: Exchange,
+        feeds: impl IntoIterator<Item = (&'a TenantId, &'a Feed)>,
+    ) -> Self {
+        let mut all = Self::default();
+        let mut names = BTreeSet::new();
+        for (tenant, feed) in feeds {
+            if feed.exchange != exchange || !feed.enabled {
+                continue;
+            }
+            for product in &feed.products {
+                if !is_product(product) {
+                    all.refused.push(product.clone());
+                } else if names.contains(product) || names.len() < PRODUCTS_MAX {
+                    names.insert(product.clone());
+                    all.add(tenant, product, &feed.channels);
+                } else {
+                    all.refused.push(product.clone());
+                }
+            }
+        }
+        all
+    }
+
+    fn add(&mut self, tenant: &TenantId, product: &str, channels: &[Channel]) {
+        for channel in channels {
+            self.tenants.insert(tenant.clone());
+            self.by_market
+                .entry(*channel)
+                .or_default()
+                .entry(product.to_owned())
+                .or_default()
+                .insert(tenant.clone());
+        }
+    }
+
+    /// What to ask the exchange for.
+    pub fn wanted(&self) -> Wanted {
+        let mut wanted = Wanted::default();
+        for (channel, products) in &self.by_market {
+            for product in products.keys() {
+                wanted.add(*channel, product);
+            }
+        }
+        wanted
+    }
+
+    /// The tenants of an audience.
+    pub fn tenants(&self, audience: &Audience) -> impl Iterator<Item = &TenantId> {
+        let tenants = match audience {
+            Audience::Feed => Some(&self.tenants),
+            Audience::Market { channel, product } => self
+                .by_market
+                .get(channel)
+                .and_then(|products| products.get(&**product)),
+        };
+        tenants.into_iter().flatten()
+    }
+
+    /// Names that were left out.
+    pub fn refused(&self) -> &[String] {
+        &self.refused
+    }
+}
+
+/// True for a name that a market can have: 1 to 64 of `A-Z a-z 0-9 - . _ /`.
+pub fn is_product(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._/".contains(&b);
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(id: &str) -> TenantId {
+        id.parse().unwrap()
+    }
+
+    fn feed(products: &[&str], channels: &[Channel]) -> Feed {
+        Feed {
+            exchange: Exchange::CoinbaseAdvanced,
+            products: products.iter().map(|p| (*p).to_owned()).collect(),
+            channels: channels.to_vec(),
+            enabled: true,
+        }
+    }
+
+    fn audience(channel: Channel, product: &str) -> Audience {
+        Audience::Market {
+            channel,
+            product: product.into(),
+        }
+    }
+
+    #[test]
+    fn one_connection_serves_all_tenants_and_each_gets_its_own() {
+        let (a, b) = (tenant("a"), tenant("b"));
+        let first = feed(&["BTC-USD", "ETH-USD"], &[Channel::Trades]);
+        let second = feed(&["BTC-USD"], &[Channel::Trades, Channel::Depth]);
+        let all = Subscriptions::of(Exchange::CoinbaseAdvanced, [(&a, &first), (&b, &second)]);
+        let tenants = |audience| all.tenants(&audience).cloned().collect::<Vec<_>>();
+        assert_eq!(
+            tenants(audience(Channel::Trades, "BTC-USD")),
+            [a.clone(), b.clone()]
+        );
+        assert_eq!(tenants(audience(Channel::Trades, "ETH-USD")), [a.clone()]);
+        assert_eq!(tenants(audience(Channel::Depth, "BTC-USD")), [b.clone()]);
+        assert_eq!(tenants(audience(Channel::Quotes, "BTC-USD")), []);
+        assert_eq!(tenants(Audience::Feed), [a, b]);
+        let wanted = all.wanted();
+        assert!(wanted.has(Channel::Depth, "BTC-USD") && !wanted.has(Channel::Depth, "ETH-USD"));
+    }
+
+    #[test]
+    fn paused_feeds_and_other_exchanges_ask_for_nothing() {
+        let a = tenant("a");
+        let mut paused = feed(&["BTC-USD"], &[Channel::Trades]);
+        paused.enabled = false;
+        let all = Subscriptions::of(Exchange::CoinbaseAdvanced, [(&a, &paused)]);
+        assert!(all.wanted().is_empty());
+        let other = feed(&["BTC-USD"], &[Channel::Trades]);
+        let all = Subscriptions::of(Exchange::CoinbaseExchange, [(&a, &other)]);
+        assert!(all.wanted().is_empty());
+        assert_eq!(all.tenants(&Audience::Feed).count(), 0);
+    }
+
+    #[test]
+    fn a_name_that_no_market_has_is_refused_and_the_others_are_served() {
+        let a = tenant("a");
+        let long = "A".repeat(65);
+        let mixed = feed(&["BTC-USD", "", "a b", "x\"}", &long], &[Channel::Trades]);
+        let all = Subscriptions::of(Exchange::CoinbaseAdvanced, [(&a, &mixed)]);
+        assert_eq!(all.refused().len(), 4);
+        assert_eq!(all.wanted().all_products().len(), 1);
+    }
+
+    #[test]
+    fn differences_name_each_channel_of_each_product() {
+        let (mut old, mut new) = (Wanted::default(), Wanted::default());
+        old.add(Channel::Trades, "BTC-USD");
+        old.add(Channel::Depth, "BTC-USD");
+        new.add(Channel::Trades, "BTC-USD");
+        new.add(Channel::Trades, "ETH-USD");
+        let added = new.without(&old);
+        assert_eq!(
+            added.products(Channel::Trades).collect::<Vec<_>>(),
+            ["ETH-USD"]
+        );
+        let gone = old.without(&new);
+        assert_eq!(
+            gone.products(Channel::Depth).collect::<Vec<_>>(),
+            ["BTC-USD"]
+        );
+        assert_eq!(gone.products(Channel::Trades).count(), 0);
+        assert!(new.without(&new).is_empty());
+    }
+}
