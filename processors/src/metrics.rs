@@ -1,0 +1,24 @@
+//! The metrics step: events in, fired windows out, in event time, each event counted once.
+//!
+//! Each subject is a stream with a clock of its own ([`clock`]). A meter's group holds the subject,
+//! so every window has exactly one clock. Aggregates are compiled into cells ([`layout`]) that lie
+//! densely in memory ([`panes`]); a group's windows are a [`series`]. Identities of events that
+//! would not yet be late are remembered ([`ids`]). [`step`] puts these together, `firing` says
+//! when windows fire and leave, `install` takes definitions into force and `state` writes
+//! everything down.
+
+pub mod clock;
+pub mod definitions;
+mod emit;
+mod firing;
+pub mod ids;
+mod install;
+pub mod layout;
+pub mod panes;
+pub mod series;
+mod state;
+pub mod step;
+pub mod subjects;
+
+pub use definitions::{Definitions, NamedMeter};
+pub use step::MetricsStep;

@@ -1,0 +1,122 @@
+//! What the step writes for others: metrics, late events and dead letters.
+
+use schemas::dead_letter::DeadLetter;
+use schemas::decimal::Decimal;
+use schemas::event::EventView;
+use schemas::ids::Stream;
+use schemas::late::Late;
+use schemas::metric::{self, MetricHead};
+use schemas::refusal::Refusal;
+use schemas::time::{EventTime, Span, Width};
+use schemas::wire::Text;
+
+use runtime::step::{Incoming, Output};
+
+use super::layout::Layout;
+use super::series::{CompiledMeter, Entry, RunSpec, Series};
+
+/// A window's cells, as they lie or merged from its panes.
+pub(super) struct Cells<'a> {
+    /// The words.
+    pub words: &'a [u64],
+    /// What each sum carried.
+    pub carry: &'a dyn Fn(u16) -> i128,
+}
+
+/// Writes a window: fired to `metrics`, open to `metrics.open`.
+pub(super) fn metric(
+    out: &mut Output,
+    (meter, spec, series): (&CompiledMeter, &RunSpec, &Series),
+    entry: &Entry,
+    cells: &Cells<'_>,
+    results: &mut Vec<Option<Decimal>>,
+) {
+    let is_final = entry.has_fired();
+    let stream = if is_final { Stream::Metrics } else { Stream::MetricsOpen };
+    let overflow = spec.layout.results(cells.words, cells.carry, results);
+    let width = Width::from_ms(spec.width_us / 1_000).expect("a meter's windows were checked");
+    let head = MetricHead {
+        meter: &meter.id,
+        meter_version: meter.version,
+        group: &series.group,
+        window: Span::starting(EventTime::from_us(entry.start_us), width),
+        window_ms: width.as_ms(),
+        is_final,
+        revision: i64::from(entry.revision()),
+        deleted: false,
+        partial: entry.is_partial(),
+        overflow,
+        event_count: Layout::event_count(cells.words),
+    };
+    let labels = meter.label_names.iter().zip(series.values.iter());
+    let values = meter.meter.aggregates.iter().zip(results.iter());
+    out.put(
+        stream,
+        None,
+        |key| metric_key(key, &meter.id, &series.group),
+        |value| {
+            let labels = labels.map(|(name, value)| (&**name, &**value));
+            let values = values.map(|(aggregate, value)| (aggregate.name.as_str(), *value));
+            metric::encode(value, &head, labels, values);
+        },
+    );
+}
+
+/// The key of a group's metrics: `meter/group`.
+fn metric_key(key: &mut Vec<u8>, meter: &str, group: &str) {
+    key.extend_from_slice(meter.as_bytes());
+    key.push(b'/');
+    key.extend_from_slice(group.as_bytes());
+}
+
+/// Writes an event that came too late, whole.
+pub(super) fn late(
+    out: &mut Output,
+    (topic, partition): (&str, i32),
+    record: &Incoming<'_>,
+    event: &EventView<'_>,
+    limit_at: EventTime,
+) {
+    let late = Late {
+        topic: Text::new(topic),
+        partition,
+        offset: record.offset,
+        appended_at: record.appended_at,
+        event_id: event.event_id,
+        event_type: event.event_type,
+        subject: event.subject,
+        occurred_at: event.occurred_at,
+        limit_at,
+        event: record.value.unwrap_or_default(),
+    };
+    let subject = event.subject.as_bytes();
+    out.put(Stream::Late, None, |key| key.extend_from_slice(subject), |value| late.encode(value));
+}
+
+/// Writes a record that nobody may use, whole, with the reason.
+pub(super) fn dead_letter(
+    out: &mut Output,
+    (topic, partition): (&str, i32),
+    record: &Incoming<'_>,
+    refusal: &Refusal,
+) {
+    let detail = refusal.to_string();
+    let letter = DeadLetter {
+        source: Text::new(topic),
+        partition: Some(partition),
+        offset: Some(record.offset),
+        appended_at: record.appended_at,
+        reason: Text::new(refusal.reason()),
+        detail: Text::new(&detail),
+        replay_count: 0,
+        key: record.key,
+        value: record.value,
+    };
+    let key = letter.record_key();
+    out.put(
+        Stream::DeadLetters,
+        None,
+        |out| out.extend_from_slice(key.as_bytes()),
+        |value| letter.encode(value),
+    );
+}

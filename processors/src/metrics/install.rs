@@ -1,0 +1,124 @@
+//! Definitions come into force: meters are compiled, and what belongs to meters that are no longer
+//! goes at once.
+//!
+//! A changed meter is a new version with windows of its own. A window that was open under the old
+//! version never fires: it would lack the events after the change, and nothing would say so.
+
+use super::definitions::{Definitions, NamedMeter};
+use super::panes::Panes;
+use super::series::{CompiledMeter, NO_SLOT, Series};
+use super::step::{Gone, MetricsStep, WindowKey, is_short};
+
+impl MetricsStep {
+    /// Takes definitions into force, beside or instead of those that are.
+    pub(super) fn install(&mut self, definitions: &Definitions) {
+        let keeps = |meter: &CompiledMeter| {
+            let same = |m: &NamedMeter| *m.id == *meter.id && m.version == meter.version;
+            definitions.meters.iter().any(same)
+        };
+        for at in 0..self.meters.len() {
+            if self.meters[at].as_ref().is_some_and(|meter| !keeps(meter)) {
+                self.drop_meter(at as u16);
+            }
+        }
+        for named in &definitions.meters {
+            let same = |m: &CompiledMeter| *m.id == *named.id && m.version == named.version;
+            if !self.meters.iter().flatten().any(same) {
+                // A subject that is known already had events that the new meter did not see.
+                self.add_meter(named, self.subjects.len() as u32);
+            }
+        }
+        self.definitions = definitions.clone();
+        self.index_meters();
+    }
+
+    /// Compiles a meter into the first free place.
+    pub(super) fn add_meter(&mut self, named: &NamedMeter, partial_below: u32) {
+        let panes = &mut self.panes;
+        let memory = |word_count: usize| {
+            panes.iter().position(|p| p.word_count() == word_count).unwrap_or_else(|| {
+                panes.push(Panes::new(word_count));
+                panes.len() - 1
+            })
+        };
+        let meter = CompiledMeter::new(named, partial_below, memory);
+        let at = match self.meters.iter().position(Option::is_none) {
+            Some(at) => at,
+            None => {
+                self.meters.push(None);
+                self.meters.len() - 1
+            }
+        };
+        self.meters[at] = Some(meter);
+        self.new_meters.push(at as u16);
+    }
+
+    fn index_meters(&mut self) {
+        self.by_type = Default::default();
+        for (at, meter) in self.meters.iter().enumerate() {
+            let Some(meter) = meter else { continue };
+            for (event_type, index) in self.by_type.iter_mut().enumerate() {
+                let only = meter.meter.filter.event_type;
+                if only.is_none_or(|only| only as usize == event_type) {
+                    index.push(at as u16);
+                }
+            }
+        }
+    }
+
+    fn drop_meter(&mut self, at: u16) {
+        self.new_meters.retain(|new| *new != at);
+        let id = self.meters[usize::from(at)].as_ref().map(|meter| meter.id.clone());
+        self.gone.push(Gone::Meter(id.expect("a meter that is dropped was in force")));
+        for id in 0..self.series.len() as u32 {
+            if self.series[id as usize].meter == Some(at) {
+                self.drop_windows(id);
+                self.free(id);
+            }
+        }
+        self.meters[usize::from(at)] = None;
+        for subject in 0..self.subjects.len() as u32 {
+            self.find_ends(subject);
+        }
+    }
+
+    /// Forgets all windows of a group.
+    fn drop_windows(&mut self, id: u32) {
+        let Self { meters, series, panes, gone, .. } = self;
+        let series = &mut series[id as usize];
+        let meter = series.meter.and_then(|at| meters[usize::from(at)].as_ref());
+        let meter = meter.expect("a series' meter is in force until its windows are dropped");
+        for (at, run) in series.runs.iter_mut().enumerate() {
+            let spec = &meter.runs[at];
+            for (is_pane, entries) in [(false, &mut run.windows), (true, &mut run.panes)] {
+                for entry in entries.drain(..) {
+                    if !is_pane {
+                        self.window_count -= 1;
+                        self.open_short_count -= u64::from(is_short(spec) && !entry.has_fired());
+                    }
+                    if entry.is_stored() {
+                        let start_us = entry.start_us;
+                        let key = WindowKey { series: id, run: at as u8, is_pane, start_us };
+                        gone.push(Gone::Window(key));
+                    }
+                    if entry.slot != NO_SLOT {
+                        panes[spec.panes].give(entry.slot);
+                    }
+                }
+            }
+            run.unfired_count = 0;
+        }
+    }
+
+    /// Gives the place of a group back that holds no window.
+    pub(super) fn free(&mut self, id: u32) {
+        let series = std::mem::replace(&mut self.series[id as usize], Series::vacant());
+        let meter = series.meter.expect("a group that is freed has a meter");
+        self.subjects.series[series.subject as usize].retain(|(_, own)| *own != id);
+        self.groups.remove(&(series.subject, meter, series.group));
+        if series.is_stored {
+            self.gone.push(Gone::Series(id));
+        }
+        self.free_series.push(id);
+    }
+}

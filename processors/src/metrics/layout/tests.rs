@@ -1,0 +1,155 @@
+use super::*;
+use proptest::prelude::*;
+use schemas::meter::{Aggregate, Field, Filter, Window};
+
+fn meter(functions: &[(Function, Operand)]) -> Meter {
+    let aggregate = |(at, (function, of)): (usize, &(Function, Operand))| Aggregate {
+        name: format!("a{at}"),
+        function: *function,
+        of: *of,
+    };
+    Meter {
+        filter: Filter::default(),
+        value: Some(Field::Metric("price".into())),
+        weight: Some(Field::Metric("size".into())),
+        group_by: vec![Field::Subject],
+        windows: vec![Window::Tumbling { width_ms: 1_000 }],
+        aggregates: functions.iter().enumerate().map(aggregate).collect(),
+    }
+}
+
+fn everything() -> Meter {
+    use Function::{Count, First, Last, Max, Mean, Min, Stddev, Sum, Vwap};
+    let of = |f| [(f, Operand::Value), (f, Operand::Weight)];
+    let functions = [Count, First, Last, Max, Mean, Min, Stddev, Sum, Vwap];
+    meter(&functions.into_iter().flat_map(of).collect::<Vec<_>>())
+}
+
+/// time, sequence, value, weight
+type Trade = (i64, i64, Option<i128>, Option<i128>);
+
+fn sample(trade: &Trade) -> Sample {
+    let decimal = |units: Option<i128>| units.map(|units| Decimal::from_units(units).unwrap());
+    let (value, weight) = (decimal(trade.2), decimal(trade.3));
+    Sample {
+        time_us: trade.0,
+        sequence: trade.1,
+        value,
+        weight,
+        product: value.zip(weight).map(|(v, w)| Units::product(v, w)),
+        value_squared: value.map(|v| Units::product(v, v)),
+        weight_squared: weight.map(|w| Units::product(w, w)),
+    }
+}
+
+struct Window2 {
+    words: Vec<u64>,
+    carries: Vec<Carry>,
+}
+
+fn fold(layout: &Layout, start_us: i64, trades: &[Trade]) -> Window2 {
+    let mut window = Window2 { words: vec![0; layout.word_count()], carries: vec![] };
+    layout.clear(&mut window.words);
+    for trade in trades {
+        layout.fold(&mut window.words, start_us, &sample(trade), &mut window.carries);
+    }
+    window
+}
+
+fn results(layout: &Layout, window: &Window2) -> (Vec<Option<Decimal>>, bool) {
+    let carry = |word| window.carries.iter().filter(|(w, _)| *w == word).map(|(_, c)| c).sum();
+    let mut results = vec![];
+    let overflow = layout.results(&window.words, carry, &mut results);
+    (results, overflow)
+}
+
+#[test]
+fn a_candles_window_takes_sixteen_words() {
+    let candles = schemas::meter::candles();
+    assert_eq!(Layout::new(&candles, 60_000).word_count(), 16);
+    assert_eq!(Layout::new(&candles, 86_400_000).word_count(), 17);
+}
+
+#[test]
+fn a_window_without_numbers_has_no_numbers() {
+    let layout = Layout::new(&everything(), 1_000);
+    let (results, overflow) = results(&layout, &fold(&layout, 0, &[(5, 1, None, None)]));
+    let null = |at: usize| results[at].is_none();
+    assert!(!overflow);
+    assert_eq!(results[0], Some(Decimal::ONE));
+    assert!((2..14).all(null), "{results:?}");
+    assert_eq!(results[14], Some(Decimal::ZERO), "the sum of nothing is 0");
+}
+
+#[test]
+fn a_result_out_of_range_is_null_and_says_so() {
+    let max = 99_999_999_999_999_999_999_999_999_999_999_999_999;
+    let layout = Layout::new(&meter(&[(Function::Sum, Operand::Value)]), 1_000);
+    let trades: Vec<Trade> = (0..8).map(|n| (n, n, Some(max), None)).collect();
+    assert_eq!(results(&layout, &fold(&layout, 0, &trades[..1])).0[0].unwrap().units(), max);
+    assert_eq!(results(&layout, &fold(&layout, 0, &trades)), (vec![None], true));
+    let back: Vec<Trade> = (0..7).map(|n| (n, n, Some(-max), None)).collect();
+    let both: Vec<Trade> = trades.into_iter().chain(back).collect();
+    let (results, overflow) = results(&layout, &fold(&layout, 0, &both));
+    assert_eq!((results[0].unwrap().units(), overflow), (max, false));
+}
+
+fn trades() -> impl Strategy<Value = Vec<Trade>> {
+    let units = prop_oneof![
+        Just(None),
+        (1_i128..1_000_000_000_000_000_000_000_000).prop_map(Some),
+        (-99_999_999_999_999_999_999_999_999_999_999_999_999_i128
+            ..=99_999_999_999_999_999_999_999_999_999_999_999_999)
+            .prop_map(Some),
+    ];
+    let trade = (0_i64..4_000_000, -2_i64..3, units.clone(), units);
+    prop::collection::vec(trade, 1..40)
+}
+
+proptest! {
+    #[test]
+    fn any_order_gives_the_same(trades in trades(), seed in any::<u64>()) {
+        let layout = Layout::new(&everything(), 4_000);
+        let in_order = results(&layout, &fold(&layout, 0, &trades));
+        let mut shuffled = trades.clone();
+        fastrand::Rng::with_seed(seed).shuffle(&mut shuffled);
+        prop_assert_eq!(results(&layout, &fold(&layout, 0, &shuffled)), in_order);
+    }
+
+    #[test]
+    fn panes_merge_into_exactly_the_window(trades in trades(), width_ms in prop_oneof![
+        Just(4_000_i64), Just(86_400_000_i64)
+    ]) {
+        let layout = Layout::new(&everything(), width_ms);
+        let whole = results(&layout, &fold(&layout, 0, &trades));
+        let mut merged = Window2 { words: vec![0; layout.word_count()], carries: vec![] };
+        layout.clear(&mut merged.words);
+        for second in 0..4 {
+            let start_us = second * 1_000_000;
+            let inside = |t: &&Trade| (start_us..start_us + 1_000_000).contains(&t.0);
+            let own: Vec<Trade> = trades.iter().filter(inside).copied().collect();
+            let pane = fold(&layout, start_us, &own);
+            layout.merge(&mut merged.words, 0, &pane.words, start_us, &mut merged.carries);
+            merged.carries.extend(pane.carries);
+        }
+        prop_assert_eq!(results(&layout, &merged), whole);
+    }
+
+    #[test]
+    fn the_cells_give_what_a_naive_sum_gives(trades in trades()) {
+        let layout = Layout::new(&meter(&[
+            (Function::Sum, Operand::Value),
+            (Function::Min, Operand::Value),
+            (Function::First, Operand::Value),
+            (Function::Last, Operand::Weight),
+        ]), 4_000);
+        let (got, _) = results(&layout, &fold(&layout, 0, &trades));
+        let values = || trades.iter().filter_map(|t| t.2.map(|v| (t.0, t.1, v)));
+        let sum: I256 = values().map(|(_, _, v)| I256::from(v)).fold(I256::ZERO, |a, b| a + b);
+        prop_assert_eq!(got[0], i128::try_from(sum).ok().and_then(Decimal::from_units));
+        prop_assert_eq!(got[1].map(Decimal::units), values().map(|(_, _, v)| v).min());
+        prop_assert_eq!(got[2].map(Decimal::units), values().min().map(|(_, _, v)| v));
+        let last = trades.iter().filter_map(|t| t.3.map(|w| (t.0, t.1, w))).max();
+        prop_assert_eq!(got[3].map(Decimal::units), last.map(|(_, _, w)| w));
+    }
+}

@@ -1,0 +1,256 @@
+//! A group's windows: for each of the meter's windows a run of entries in the order of their start.
+
+use std::collections::VecDeque;
+
+use schemas::meter::{Field, Meter, Operand, Window};
+
+use super::definitions::NamedMeter;
+use super::layout::Layout;
+use super::panes::Slot;
+
+/// A meter in force, compiled.
+#[derive(Debug)]
+pub struct CompiledMeter {
+    /// Its id.
+    pub id: Box<str>,
+    /// Counts its changes.
+    pub version: i64,
+    /// What it computes.
+    pub meter: Meter,
+    /// The names of its group-by, in its order.
+    pub label_names: Box<[Box<str>]>,
+    /// Per window: its sizes and the cells of its panes.
+    pub runs: Box<[RunSpec]>,
+    /// True when some cell adds up value × weight.
+    pub needs_product: bool,
+    /// True when some cell adds up squares of the value; of the weight.
+    pub needs_squares: (bool, bool),
+    /// True when a group is a subject and nothing else.
+    pub is_by_subject: bool,
+    /// Subjects below this id were there before the meter: their first window lacks events.
+    pub partial_below: u32,
+}
+
+/// One of a meter's windows.
+#[derive(Debug)]
+pub struct RunSpec {
+    /// The window's length.
+    pub width_us: i64,
+    /// The length of its panes; the same for a tumbling window.
+    pub pane_us: i64,
+    /// The cells of its panes.
+    pub layout: Layout,
+    /// Which memory its panes lie in.
+    pub panes: usize,
+}
+
+impl CompiledMeter {
+    /// Compiles a meter; `memory` gives the index of the memory for windows of so many words.
+    pub fn new(named: &NamedMeter, partial_below: u32, mut memory: impl FnMut(usize) -> usize) -> Self {
+        let meter = named.meter.clone();
+        let run = |window: &Window| {
+            let layout = Layout::new(&meter, window.width_ms());
+            RunSpec {
+                width_us: window.width_ms() * 1_000,
+                pane_us: window.pane_ms() * 1_000,
+                panes: memory(layout.word_count()),
+                layout,
+            }
+        };
+        let runs: Box<[RunSpec]> = meter.windows.iter().map(run).collect();
+        let needs = |test: &dyn Fn(&Layout) -> bool| runs.iter().any(|run| test(&run.layout));
+        Self {
+            id: named.id.as_str().into(),
+            version: named.version,
+            label_names: meter.group_by.iter().map(|f| f.to_string().into()).collect(),
+            needs_product: needs(&|layout| layout.needs_product()),
+            needs_squares: (
+                needs(&|layout| layout.needs_squares(Operand::Value)),
+                needs(&|layout| layout.needs_squares(Operand::Weight)),
+            ),
+            is_by_subject: meter.group_by == [Field::Subject],
+            partial_below,
+            runs,
+            meter,
+        }
+    }
+}
+
+impl RunSpec {
+    /// True when windows overlap, so that panes and windows are not the same.
+    pub fn is_hopping(&self) -> bool {
+        self.width_us != self.pane_us
+    }
+
+    /// The start of the pane that holds an instant.
+    #[inline]
+    pub fn pane_start(&self, time_us: i64) -> i64 {
+        time_us.saturating_sub(time_us.rem_euclid(self.pane_us))
+    }
+}
+
+/// A window, or a pane of one.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its first instant.
+    pub start_us: i64,
+    /// Where its cells lie; [`NO_SLOT`] for a hopping window, whose cells are its panes'.
+    pub slot: Slot,
+    flags: u32,
+}
+
+/// Of an entry without cells of its own.
+pub const NO_SLOT: Slot = Slot::MAX;
+
+const PARTIAL: u32 = 1 << 31;
+const CHANGED: u32 = 1 << 30;
+const STORED: u32 = 1 << 29;
+const TOUCHED: u32 = 1 << 28;
+const REVISION: u32 = TOUCHED - 1;
+
+impl Entry {
+    /// A new one.
+    pub fn new(start_us: i64, slot: Slot, partial: bool) -> Self {
+        Self { start_us, slot, flags: if partial { PARTIAL } else { 0 } }
+    }
+
+    /// Put back from a state record.
+    pub fn restored(start_us: i64, slot: Slot, revision: u32, partial: bool) -> Self {
+        let partial = if partial { PARTIAL } else { 0 };
+        Self { start_us, slot, flags: STORED | partial | revision & REVISION }
+    }
+
+    /// How often it has fired.
+    pub fn revision(&self) -> u32 {
+        self.flags & REVISION
+    }
+
+    /// True once it has fired.
+    pub fn has_fired(&self) -> bool {
+        self.revision() > 0
+    }
+
+    /// True when its meter began inside it.
+    pub fn is_partial(&self) -> bool {
+        self.flags & PARTIAL != 0
+    }
+
+    /// Counts a firing.
+    pub fn fire(&mut self) {
+        // 2²⁸ corrections of one window: the number stays, and readers still see the last.
+        if self.revision() < REVISION {
+            self.flags += 1;
+        }
+    }
+
+    /// Notes a change since the last flush; true for the first.
+    #[inline]
+    pub fn mark_changed(&mut self) -> bool {
+        let first = self.flags & CHANGED == 0;
+        self.flags |= CHANGED;
+        first
+    }
+
+    /// Notes that the state topic has it as it is.
+    pub fn mark_stored(&mut self) {
+        self.flags = self.flags & !CHANGED | STORED;
+    }
+
+    /// True when the state topic has a record of it.
+    pub fn is_stored(&self) -> bool {
+        self.flags & STORED != 0
+    }
+
+    /// Notes a change since open windows were last told of; true for the first.
+    #[inline]
+    pub fn mark_touched(&mut self) -> bool {
+        let first = self.flags & TOUCHED == 0;
+        self.flags |= TOUCHED;
+        first
+    }
+
+    /// True when its open value changed since it was told.
+    pub fn is_touched(&self) -> bool {
+        self.flags & TOUCHED != 0
+    }
+
+    /// Notes that its open value has been told.
+    pub fn mark_told(&mut self) {
+        self.flags &= !TOUCHED;
+    }
+}
+
+/// Entries of one of a meter's windows, by start.
+#[derive(Debug, Default)]
+pub struct Run {
+    /// The windows.
+    pub windows: VecDeque<Entry>,
+    /// The panes of hopping windows; a tumbling window is its own pane.
+    pub panes: VecDeque<Entry>,
+    /// Windows that have not fired.
+    pub unfired_count: u32,
+    /// The latest start of a window that has fired.
+    pub last_fired_us: Option<i64>,
+    /// While restoring: the memory that the cells lie in.
+    pub memory: Option<usize>,
+}
+
+/// Where an entry stands, or would.
+#[inline]
+pub fn position(entries: &VecDeque<Entry>, start_us: i64) -> Result<usize, usize> {
+    // The last one nearly always.
+    match entries.back() {
+        None => Err(0),
+        Some(last) if last.start_us == start_us => Ok(entries.len() - 1),
+        Some(last) if last.start_us < start_us => Err(entries.len()),
+        Some(_) => entries.binary_search_by_key(&start_us, |entry| entry.start_us),
+    }
+}
+
+/// A group of a meter.
+#[derive(Debug)]
+pub struct Series {
+    /// Index of the meter in force; `None` for a place that is free, or not restored yet.
+    pub meter: Option<u16>,
+    /// The meter's id and version as the state names it, until the restore has ended.
+    pub meter_name: Option<(Box<str>, i64)>,
+    /// Whose clock it runs on.
+    pub subject: u32,
+    /// The group's canonical text.
+    pub group: Box<str>,
+    /// The values of the meter's group-by, in its order.
+    pub values: Box<[Box<str>]>,
+    /// Entries per window of the meter.
+    pub runs: Vec<Run>,
+    /// True when the state topic has a record of it.
+    pub is_stored: bool,
+}
+
+impl Series {
+    /// A place that nothing is known of.
+    pub fn vacant() -> Self {
+        Self {
+            meter: None,
+            meter_name: None,
+            subject: u32::MAX,
+            group: "".into(),
+            values: [].into(),
+            runs: vec![],
+            is_stored: false,
+        }
+    }
+
+    /// The run of that index, made when there is none.
+    pub fn run_mut(&mut self, at: usize) -> &mut Run {
+        if self.runs.len() <= at {
+            self.runs.resize_with(at + 1, Run::default);
+        }
+        &mut self.runs[at]
+    }
+
+    /// True when no window is held.
+    pub fn is_empty(&self) -> bool {
+        self.runs.iter().all(|run| run.windows.is_empty() && run.panes.is_empty())
+    }
+}
+

@@ -1,0 +1,17 @@
+//! Where a step's definitions come from.
+
+use std::collections::BTreeSet;
+
+use schemas::ids::{Offset, TenantId};
+
+/// The definitions in force, as the control view knows them.
+pub trait DefinitionSource<D> {
+    /// The control offset reached; nothing changes while it stays.
+    fn offset(&self) -> Offset;
+
+    /// The tenants that there are.
+    fn tenants(&self) -> BTreeSet<TenantId>;
+
+    /// A tenant's definitions; `None` when there is no such tenant.
+    fn of(&self, tenant: &TenantId) -> Option<D>;
+}

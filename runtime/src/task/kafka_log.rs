@@ -1,0 +1,353 @@
+//! The real log: a group consumer, a transactional producer, and readers for restores.
+//!
+//! Each restore opens readers of its own, on the partition's state and on the records since; both
+//! end where the log stood when they were asked for, so a restore always ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use schemas::ids::{Offset, Stream, TenantId, Topic};
+use schemas::time::BrokerTime;
+
+use super::log::{Committed, Flow, Log, LogError, Outcome, Ownership, Sealed};
+use crate::clock;
+use crate::fate::Fate;
+use crate::kafka::failure::Failure;
+use crate::kafka::group::GroupError;
+use crate::kafka::reader::ReadError;
+use crate::kafka::transactional::TransactionError;
+use crate::kafka::{
+    self, Admin, Event, GroupConsumer, GroupSettings, Isolation, KafkaConfig, Outgoing, Partition,
+    Position, Reader, Start, Transactional, TransactionalSettings,
+};
+use crate::step::{Incoming, Place, Step};
+
+/// How long one question to the broker may take.
+const QUESTION: Duration = Duration::from_secs(5);
+/// How long a restore may make no progress.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Who joins which group, and writes under which name.
+#[derive(Clone, Debug)]
+pub struct KafkaLogSettings {
+    /// Membership.
+    pub group: GroupSettings,
+    /// Transactions.
+    pub transactional: TransactionalSettings,
+}
+
+/// The log of one kind of step.
+pub struct KafkaLog<S: Step> {
+    kafka: KafkaConfig,
+    consumer: GroupConsumer,
+    producer: Transactional,
+    admin: Admin,
+    partitions: BTreeMap<Place, Partition>,
+    partition_counts: BTreeMap<TenantId, i32>,
+    topics: BTreeMap<(TenantId, Stream), String>,
+    step: PhantomData<S>,
+}
+
+impl<S: Step> KafkaLog<S> {
+    /// Takes the producer's name over and joins the group.
+    ///
+    /// # Errors
+    /// When the broker is away or refuses.
+    pub fn open(kafka: &KafkaConfig, settings: &KafkaLogSettings) -> Result<Self, LogError> {
+        let producer = Transactional::open(kafka, settings.transactional.clone())
+            .map_err(|error| transaction("open", &error))?;
+        let consumer = GroupConsumer::join(kafka, settings.group.clone())
+            .map_err(|error| group("join", &error))?;
+        let admin = Admin::new(kafka).map_err(|error| LogError {
+            act: "open",
+            reason: error.to_string(),
+            fate: error.fate(),
+        })?;
+        Ok(Self {
+            kafka: kafka.clone(),
+            consumer,
+            producer,
+            admin,
+            partitions: BTreeMap::new(),
+            partition_counts: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            step: PhantomData,
+        })
+    }
+
+    fn partition(&self, place: &Place) -> Partition {
+        self.partitions.get(place).cloned().unwrap_or_else(|| partition(place, S::READS))
+    }
+
+    fn ownership(&mut self, event: Event) -> Option<Ownership> {
+        let (Event::Assigned { partition, .. }
+        | Event::Revoked { partition }
+        | Event::Lost { partition }) = &event;
+        let Ok(Topic { tenant, stream: _ }) = partition.topic.parse() else {
+            tracing::error!(topic = %partition.topic, "a topic that nobody subscribed to");
+            return None;
+        };
+        let place = Place { tenant, partition: partition.number };
+        Some(match event {
+            Event::Assigned { partition, committed } => {
+                self.partitions.insert(place.clone(), partition);
+                let committed = committed.map(|c| Committed {
+                    offset: c.offset,
+                    metadata: String::from_utf8_lossy(&c.metadata).into_owned(),
+                });
+                Ownership::Assigned(place, committed)
+            }
+            Event::Revoked { .. } => Ownership::Revoked(place),
+            Event::Lost { .. } => Ownership::Lost(place),
+        })
+    }
+
+    /// Puts everything into the open transaction.
+    fn send(&mut self, batches: &[Sealed]) -> Result<(), TransactionError> {
+        for batch in batches {
+            let tenant = &batch.place.tenant;
+            for record in batch.output.iter() {
+                let topic = self
+                    .topics
+                    .entry((tenant.clone(), record.stream))
+                    .or_insert_with(|| tenant.topic(record.stream).to_string());
+                self.producer.send(&Outgoing {
+                    topic,
+                    partition: record.partition,
+                    key: Some(record.key),
+                    value: record.value,
+                    headers: &[],
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, outcome: kafka::Outcome) -> Outcome {
+        match outcome {
+            kafka::Outcome::Committed => Outcome::Committed,
+            kafka::Outcome::Aborted(reason) => Outcome::Aborted {
+                reason: reason.to_string(),
+                refused: reason.topics.keys().filter_map(|topic| tenant_of(topic)).collect(),
+            },
+            kafka::Outcome::Unknown(reason) => Outcome::Unknown { reason: reason.to_string() },
+            kafka::Outcome::Fenced(failure) => Outcome::Fenced { reason: failure.to_string() },
+        }
+    }
+
+    fn abort(&mut self, reason: &str) -> Outcome {
+        match self.producer.abort() {
+            kafka::Outcome::Committed => Outcome::Unknown { reason: reason.to_owned() },
+            kafka::Outcome::Fenced(failure) => Outcome::Fenced { reason: failure.to_string() },
+            kafka::Outcome::Unknown(_) => Outcome::Unknown { reason: reason.to_owned() },
+            aborted @ kafka::Outcome::Aborted(_) => self.outcome(aborted),
+        }
+    }
+}
+
+impl<S: Step> Log for KafkaLog<S> {
+    fn poll(&mut self) -> Result<Vec<Ownership>, LogError> {
+        let events = self.consumer.poll().map_err(|error| group("poll", &error))?;
+        Ok(events.into_iter().filter_map(|event| self.ownership(event)).collect())
+    }
+
+    fn follow(&mut self, tenants: &BTreeSet<TenantId>) -> Result<(), LogError> {
+        let topics = tenants.iter().map(|tenant| tenant.topic(S::READS).to_string()).collect();
+        self.consumer.subscribe(topics).map_err(|error| group("subscribe", &error))
+    }
+
+    fn now(&self) -> BrokerTime {
+        BrokerTime::from_ms(clock::now_ms())
+    }
+
+    fn partition_count(&mut self, place: &Place) -> Result<i32, LogError> {
+        if let Some(count) = self.partition_counts.get(&place.tenant) {
+            return Ok(*count);
+        }
+        let topic = place.tenant.topic(S::READS).to_string();
+        let counted = self.admin.partition_count(&topic, QUESTION);
+        let count = counted.map_err(|error| LogError {
+            act: "partition count",
+            reason: error.to_string(),
+            fate: Fate::Retry,
+        })?;
+        let count = count.ok_or_else(|| LogError {
+            act: "partition count",
+            reason: format!("topic {topic} does not exist"),
+            fate: Fate::Retry,
+        })?;
+        self.partition_counts.insert(place.tenant.clone(), count);
+        Ok(count)
+    }
+
+    fn read(
+        &mut self,
+        place: &Place,
+        count_max: usize,
+        each: &mut dyn FnMut(&Incoming<'_>) -> Flow,
+    ) -> Result<usize, LogError> {
+        let Some(partition) = self.partitions.get(place) else { return Ok(0) };
+        let batch = self.consumer.next(partition, count_max).map_err(|error| read(&error))?;
+        let mut count = 0;
+        let mut stopped_at = None;
+        for record in batch.records() {
+            if each(&incoming(record)) == Flow::Stop {
+                stopped_at = Some(record.offset());
+                break;
+            }
+            count += 1;
+        }
+        drop(batch);
+        if let Some(offset) = stopped_at {
+            self.consumer.seek(partition, offset).map_err(|error| group("seek", &error))?;
+        }
+        Ok(count)
+    }
+
+    fn is_at_end(&mut self, place: &Place) -> Result<bool, LogError> {
+        let Some(partition) = self.partitions.get(place) else { return Ok(false) };
+        let failed = |failure: &Failure| LogError {
+            act: "end",
+            reason: format!("{partition}: {failure}"),
+            fate: Fate::Retry,
+        };
+        let ends = self.consumer.ends(std::slice::from_ref(partition), QUESTION);
+        let ends = ends.map_err(|failure| failed(&failure))?;
+        let end = match &ends[0] {
+            Ok(end) => *end,
+            Err(failure) => return Err(failed(failure)),
+        };
+        Ok(self.consumer.position(partition).is_some_and(|position| position >= end))
+    }
+
+    fn commit(&mut self, batches: &[Sealed]) -> Outcome {
+        let metadata = match self.consumer.metadata() {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                return Outcome::Aborted { reason: error.to_string(), refused: BTreeSet::new() };
+            }
+        };
+        match self.producer.begin() {
+            Ok(()) => {}
+            Err(TransactionError::Fenced(failure)) => {
+                return Outcome::Fenced { reason: failure.to_string() };
+            }
+            Err(error) => {
+                return Outcome::Aborted { reason: error.to_string(), refused: BTreeSet::new() };
+            }
+        }
+        if let Err(error) = self.send(batches) {
+            return self.abort(&error.to_string());
+        }
+        let positions: Vec<Position> = batches
+            .iter()
+            .map(|batch| Position {
+                partition: self.partition(&batch.place),
+                offset: batch.next,
+                metadata: batch.metadata.to_string(),
+            })
+            .collect();
+        let outcome = self.producer.commit(&positions, &metadata);
+        self.outcome(outcome)
+    }
+
+    fn renew(&mut self) -> Result<(), LogError> {
+        self.producer.renew().map_err(|error| transaction("renew", &error))
+    }
+
+    fn committed(&mut self, places: &[Place]) -> Result<Vec<Option<Committed>>, LogError> {
+        let partitions: Vec<Partition> = places.iter().map(|place| self.partition(place)).collect();
+        let committed = self.consumer.committed(&partitions, QUESTION);
+        let committed = committed.map_err(|error| group("committed", &error))?;
+        let own = |c: kafka::Committed| Committed {
+            offset: c.offset,
+            metadata: String::from_utf8_lossy(&c.metadata).into_owned(),
+        };
+        Ok(committed.into_iter().map(|committed| committed.map(own)).collect())
+    }
+
+    fn beginning(&mut self, place: &Place) -> Result<Offset, LogError> {
+        let failed = |failure: Failure| LogError {
+            act: "beginning",
+            reason: failure.to_string(),
+            fate: Fate::Retry,
+        };
+        let beginnings = self.consumer.beginnings(&[self.partition(place)], QUESTION);
+        beginnings.map_err(failed)?.remove(0).map_err(failed)
+    }
+
+    fn restore(
+        &mut self,
+        place: &Place,
+        each: &mut dyn FnMut(&[u8], Option<&[u8]>),
+    ) -> Result<(), LogError> {
+        let spans = [(partition(place, S::STATE), Start::Beginning)];
+        let reader = Reader::open(&self.kafka, "restore", Isolation::Committed, &spans)
+            .map_err(|error| read(&error))?;
+        let edges = reader
+            .watermarks(Isolation::Uncommitted, QUESTION)
+            .map_err(|error| LogError { fate: Fate::Retry, ..read(&error) })?;
+        let ends: Vec<i64> = edges.iter().map(|edges| edges.high).collect();
+        reader
+            .read_until(&ends, PATIENCE, |_, record| {
+                each(record.key().unwrap_or_default(), record.value());
+            })
+            .map_err(|error| read(&error))
+    }
+
+    fn replay(
+        &mut self,
+        place: &Place,
+        from: Offset,
+        to: Offset,
+        each: &mut dyn FnMut(&Incoming<'_>),
+    ) -> Result<(), LogError> {
+        if from >= to {
+            return Ok(());
+        }
+        let spans = [(self.partition(place), Start::At(from))];
+        let reader = Reader::open(&self.kafka, "replay", Isolation::Committed, &spans)
+            .map_err(|error| read(&error))?;
+        reader
+            .read_until(&[to], PATIENCE, |_, record| {
+                if record.offset() < to {
+                    each(&incoming(record));
+                }
+            })
+            .map_err(|error| read(&error))
+    }
+
+    fn wait(&mut self, wait_ms: u64) {
+        self.consumer.wait(Duration::from_millis(wait_ms));
+    }
+}
+
+fn partition(place: &Place, stream: Stream) -> Partition {
+    Partition::new(&place.tenant.topic(stream).to_string(), place.partition)
+}
+
+fn incoming(record: kafka::Record<'_>) -> Incoming<'_> {
+    Incoming {
+        offset: record.offset(),
+        appended_at: BrokerTime::from_ms(record.appended_at_ms()),
+        key: record.key(),
+        value: record.value(),
+    }
+}
+
+fn tenant_of(topic: &str) -> Option<TenantId> {
+    topic.parse::<Topic>().ok().map(|topic| topic.tenant)
+}
+
+fn group(act: &'static str, error: &GroupError) -> LogError {
+    LogError { act, reason: error.to_string(), fate: error.fate() }
+}
+
+fn read(error: &ReadError) -> LogError {
+    LogError { act: "read", reason: error.to_string(), fate: error.fate() }
+}
+
+fn transaction(act: &'static str, error: &TransactionError) -> LogError {
+    LogError { act, reason: error.to_string(), fate: error.fate() }
+}

@@ -1,0 +1,144 @@
+//! One partition at work: its step, its place in the log and on the clock, and what it has put out
+//! since the last commit.
+
+use schemas::ids::Offset;
+use schemas::time::BrokerTime;
+
+use super::log::{Flow, Sealed};
+use super::metadata::{BatchId, CommitMetadata};
+use super::report::PartitionReport;
+use super::restore;
+use crate::step::{Incoming, Output, Place, Step};
+
+/// A step at work on one partition.
+pub(super) struct Partition<S: Step> {
+    pub(super) place: Place,
+    pub(super) step: S,
+    pub(super) definitions: S::Definitions,
+    /// The control offset that the definitions are of.
+    pub(super) control_at: Offset,
+    /// The first record that was not observed.
+    pub(super) next: Offset,
+    /// The highest "now" that the step was given.
+    pub(super) clock: BrokerTime,
+    /// The last tick since the last flush: no record older than it may be observed before another.
+    pub(super) ticked: Option<BrokerTime>,
+    /// The position at which the flushed state is true.
+    pub(super) state_at: Option<Offset>,
+    pub(super) flushed_ms: i64,
+    /// The last committed batch.
+    pub(super) batch: Option<BatchId>,
+    pub(super) out: Output,
+    /// True when the position, the clock's doings or the state wait for a commit.
+    pub(super) is_pending: bool,
+    pub(super) must_flush: bool,
+    pub(super) is_at_end: bool,
+    pub(super) ticks_at_ms: i64,
+}
+
+/// Bytes of output at which a partition stops reading until they are committed.
+pub(super) const OUTPUT_BYTES_MAX: usize = 8 << 20;
+
+impl<S: Step> Partition<S> {
+    /// Observes a record, after advancing the clock to it.
+    pub(super) fn observe(&mut self, record: &Incoming<'_>) -> Flow {
+        if self.out.byte_count() > OUTPUT_BYTES_MAX {
+            return Flow::Stop;
+        }
+        if self.ticked.is_some_and(|ticked| record.appended_at < ticked) {
+            // The tick did what this record comes before. A replay would see the record first, so
+            // the state is flushed between the two.
+            self.must_flush = true;
+            self.is_pending = true;
+            return Flow::Stop;
+        }
+        self.advance(record.appended_at);
+        self.step.observe(record, &mut self.out);
+        self.next = record.offset + 1;
+        self.is_pending = true;
+        Flow::Next
+    }
+
+    fn advance(&mut self, now: BrokerTime) {
+        if now > self.clock {
+            self.step.advance(now, &mut self.out);
+            self.clock = now;
+        }
+    }
+
+    /// Gives the step the time, when everything before it has been read.
+    pub(super) fn tick(&mut self, now: BrokerTime) {
+        if now <= self.clock {
+            return;
+        }
+        let before = self.out.len();
+        let changes = self.step.change_count();
+        self.advance(now);
+        self.ticked = Some(now);
+        self.is_pending |= self.out.len() != before || self.step.change_count() != changes;
+    }
+
+    /// Takes new definitions into force, which forces a flush.
+    pub(super) fn redefine(&mut self, definitions: S::Definitions, control_at: Offset) {
+        self.step.redefine(&definitions, &mut self.out);
+        self.definitions = definitions;
+        self.control_at = control_at;
+        self.must_flush = true;
+        self.is_pending = true;
+    }
+
+    /// Takes everything that waits, to be committed; `flush` takes the state's changes as well.
+    pub(super) fn seal(&mut self, batch: BatchId, flush: bool) -> Sealed {
+        let mut output = std::mem::take(&mut self.out);
+        let mut state_at = self.state_at;
+        if flush {
+            self.step.drain_changes(&mut output);
+            restore::write_shell_state::<S>(
+                &mut output,
+                &self.place,
+                &restore::ShellState {
+                    state_at: self.next,
+                    clock: self.clock,
+                    control_at: self.control_at,
+                },
+                (self.must_flush || self.state_at.is_none()).then_some(&self.definitions),
+            );
+            state_at = Some(self.next);
+        }
+        let state_at = state_at.expect("the first batch of a partition flushes");
+        self.is_pending = false;
+        Sealed {
+            place: self.place.clone(),
+            output,
+            next: self.next,
+            metadata: CommitMetadata { batch, clock: self.clock, state_at },
+            before: self.batch,
+            flush: flush.then_some((self.next, self.control_at)),
+        }
+    }
+
+    /// Notes that a batch is committed; gives its memory back for the next.
+    pub(super) fn committed(&mut self, mut sealed: Sealed, now_ms: i64) {
+        self.batch = Some(sealed.metadata.batch);
+        if let Some((state_at, _)) = sealed.flush {
+            self.state_at = Some(state_at);
+            self.flushed_ms = now_ms;
+            self.must_flush = false;
+            self.ticked = None;
+        }
+        sealed.output.clear();
+        if self.out.is_empty() {
+            self.out = sealed.output;
+        }
+    }
+
+    pub(super) fn report(&self) -> PartitionReport {
+        PartitionReport {
+            position: self.next,
+            clock: self.clock,
+            counts: self.step.counts(),
+            holdings: self.step.holdings(),
+            is_caught_up: self.is_at_end && !self.is_pending,
+        }
+    }
+}

@@ -1,0 +1,509 @@
+//! The loop: membership, definitions, records, ticks, commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use schemas::ids::{Offset, TenantId};
+
+use super::definitions::DefinitionSource;
+use super::log::{Committed, Log, LogError, Outcome, Ownership, Sealed};
+use super::metadata::{BatchId, CommitMetadata, Verdict};
+use super::partition::{OUTPUT_BYTES_MAX, Partition};
+use super::report::{Report, SharedReport};
+use super::restore;
+use crate::fate::Fate;
+use crate::step::{Place, Step};
+
+/// How a worker goes about its work.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerSettings {
+    /// How long outputs may wait for a commit.
+    pub commit_interval_ms: i64,
+    /// How long state changes may wait for a flush, while there are commits.
+    pub flush_interval_ms: i64,
+    /// Changed keys at which a flush does not wait.
+    pub flush_changes_max: usize,
+    /// How far this machine's clock may be from the broker's.
+    pub skew_ms: i64,
+    /// Records read from one partition before the next has its turn.
+    pub read_count_max: usize,
+    /// How often to look for what silence has made due.
+    pub tick_interval_ms: i64,
+    /// How long a partition whose state does not fit its commit is tried again before it halts.
+    pub restore_patience_ms: i64,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            commit_interval_ms: 50,
+            flush_interval_ms: 2_000,
+            flush_changes_max: 500_000,
+            skew_ms: 200,
+            read_count_max: 4_096,
+            tick_interval_ms: 20,
+            restore_patience_ms: 30_000,
+        }
+    }
+}
+
+/// What a turn found to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// Something: the next turn should follow at once.
+    Busy,
+    /// Nothing: the next turn may wait this long.
+    Idle(u64),
+}
+
+/// A partition that is ours and not at work.
+struct Waiting {
+    committed: Option<Committed>,
+    since_ms: i64,
+    again_at_ms: i64,
+    /// It stays as it is until it is assigned anew.
+    is_halted: bool,
+}
+
+/// Steps at work on the partitions that this process owns.
+pub struct Worker<S: Step, L: Log, D: DefinitionSource<S::Definitions>> {
+    log: L,
+    source: D,
+    settings: WorkerSettings,
+    partitions: BTreeMap<Place, Partition<S>>,
+    waiting: BTreeMap<Place, Waiting>,
+    /// The control offset that everything here has followed.
+    control_at: Option<Offset>,
+    /// When the oldest output that waits for a commit was put.
+    pending_since_ms: Option<i64>,
+    next_batch: u64,
+    report: SharedReport,
+}
+
+impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
+    /// A worker on a log; `seed` makes its batches' ids differ from every other worker's.
+    pub fn new(log: L, source: D, settings: WorkerSettings, seed: u64) -> Self {
+        Self {
+            log,
+            source,
+            settings,
+            partitions: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            control_at: None,
+            pending_since_ms: None,
+            next_batch: seed,
+            report: SharedReport::default(),
+        }
+    }
+
+    /// What others may read of it.
+    pub fn report(&self) -> Arc<Mutex<Report>> {
+        self.report.handle()
+    }
+
+    /// The log.
+    pub fn log_mut(&mut self) -> &mut L {
+        &mut self.log
+    }
+
+    /// One round: serves membership and definitions, reads, ticks, and commits what is due.
+    ///
+    /// # Errors
+    /// Only what must end the process: everything else is waited out or concerns one partition.
+    pub fn turn(&mut self) -> Result<Turn, LogError> {
+        self.serve_membership()?;
+        self.follow_definitions()?;
+        self.restore_waiting();
+        let read_count = self.read();
+        self.tick();
+        let now_ms = self.log.now().as_ms();
+        let is_full = self.partitions.values().any(|p| p.out.byte_count() > OUTPUT_BYTES_MAX);
+        let must_flush = self.partitions.values().any(|p| p.is_pending && p.must_flush);
+        if self.partitions.values().any(|partition| partition.is_pending) {
+            let since_ms = *self.pending_since_ms.get_or_insert(now_ms);
+            let is_due = now_ms - since_ms >= self.settings.commit_interval_ms;
+            if is_due || is_full || must_flush {
+                self.commit()?;
+                return Ok(Turn::Busy);
+            }
+        }
+        self.report_partitions();
+        Ok(if read_count > 0 { Turn::Busy } else { Turn::Idle(self.idle_ms(now_ms)) })
+    }
+
+    /// Commits what is pending, for an orderly end.
+    ///
+    /// # Errors
+    /// As [`Self::turn`].
+    pub fn finish(&mut self) -> Result<(), LogError> {
+        if self.partitions.values().any(|partition| partition.is_pending) {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn serve_membership(&mut self) -> Result<(), LogError> {
+        let changes = match self.log.poll() {
+            Ok(changes) => changes,
+            Err(error) if error.fate == Fate::Halt => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "membership is in trouble");
+                return Ok(());
+            }
+        };
+        let is_revoked = |change: &Ownership| matches!(change, Ownership::Revoked(_));
+        if changes.iter().any(is_revoked) {
+            // Whoever is next begins where this commit ends, instead of doing it again.
+            self.finish()?;
+        }
+        for change in changes {
+            match change {
+                Ownership::Assigned(place, committed) => self.assigned(place, committed),
+                Ownership::Revoked(place) | Ownership::Lost(place) => self.drop_place(&place),
+            }
+        }
+        Ok(())
+    }
+
+    fn assigned(&mut self, place: Place, committed: Option<Committed>) {
+        let now_ms = self.log.now().as_ms();
+        self.drop_place(&place);
+        let waiting =
+            Waiting { committed, since_ms: now_ms, again_at_ms: now_ms, is_halted: false };
+        self.waiting.insert(place, waiting);
+    }
+
+    fn drop_place(&mut self, place: &Place) {
+        self.partitions.remove(place);
+        self.waiting.remove(place);
+        self.report.update(|report| {
+            report.partitions.remove(place);
+            report.waiting.remove(place);
+        });
+    }
+
+    fn follow_definitions(&mut self) -> Result<(), LogError> {
+        let offset = self.source.offset();
+        if self.control_at == Some(offset) {
+            return Ok(());
+        }
+        self.log.follow(&self.source.tenants())?;
+        for partition in self.partitions.values_mut() {
+            redefine(partition, &self.source, offset);
+        }
+        self.control_at = Some(offset);
+        Ok(())
+    }
+
+    /// Puts partitions to work that are ours and wait.
+    fn restore_waiting(&mut self) {
+        let now_ms = self.log.now().as_ms();
+        let is_due = |waiting: &Waiting| !waiting.is_halted && waiting.again_at_ms <= now_ms;
+        let due: Vec<Place> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| is_due(waiting))
+            .map(|(place, _)| place.clone())
+            .collect();
+        for place in due {
+            if let Err(error) = self.restore(&place) {
+                self.restore_failed(&place, error);
+            }
+        }
+    }
+
+    fn restore(&mut self, place: &Place) -> Result<(), LogError> {
+        let offset = self.source.offset();
+        let Some(definitions) = self.source.of(&place.tenant) else {
+            return Err(retry(format!("tenant {} is not defined", place.tenant)));
+        };
+        let committed = self.waiting.get(place).and_then(|waiting| waiting.committed.clone());
+        let mut partition = restore::partition::<S, L>(
+            &mut self.log,
+            place,
+            committed,
+            (&definitions, offset),
+        )?;
+        if partition.control_at > offset {
+            return Err(retry(format!(
+                "the state knows control offset {}, and the view has reached {offset}",
+                partition.control_at
+            )));
+        }
+        redefine(&mut partition, &self.source, offset);
+        tracing::info!(
+            tenant = %place.tenant, partition = place.partition, offset = partition.next,
+            "partition is at work"
+        );
+        self.waiting.remove(place);
+        self.report.update(|report| {
+            report.waiting.remove(place);
+            report.restore_count += 1;
+        });
+        self.partitions.insert(place.clone(), partition);
+        Ok(())
+    }
+
+    fn restore_failed(&mut self, place: &Place, error: LogError) {
+        let now_ms = self.log.now().as_ms();
+        let Some(waiting) = self.waiting.get_mut(place) else { return };
+        let is_over = now_ms - waiting.since_ms > self.settings.restore_patience_ms;
+        // A broker that is away is waited for; a state that does not fit is not.
+        let is_misfit = error.act == "restore";
+        waiting.is_halted = error.fate == Fate::Halt || is_over && is_misfit;
+        waiting.again_at_ms = now_ms + 100;
+        let (tenant, partition) = (&place.tenant, place.partition);
+        if waiting.is_halted {
+            tracing::error!(%tenant, partition, %error, "partition is halted");
+        } else {
+            tracing::warn!(%tenant, partition, %error, "partition waits");
+        }
+        self.report.update(|report| {
+            report.waiting.insert(place.clone(), error.to_string());
+        });
+    }
+
+    /// Takes a partition out of work that cannot go on; the others do.
+    fn halt_place(&mut self, place: &Place, error: &LogError) {
+        tracing::error!(
+            tenant = %place.tenant, partition = place.partition, %error, "partition is halted"
+        );
+        self.drop_place(place);
+        let now_ms = self.log.now().as_ms();
+        let waiting =
+            Waiting { committed: None, since_ms: now_ms, again_at_ms: now_ms, is_halted: true };
+        self.waiting.insert(place.clone(), waiting);
+        self.report.update(|report| {
+            report.waiting.insert(place.clone(), error.to_string());
+        });
+    }
+
+    fn read(&mut self) -> usize {
+        let mut count = 0;
+        let mut failed = vec![];
+        for (place, partition) in &mut self.partitions {
+            let count_max = self.settings.read_count_max;
+            match self.log.read(place, count_max, &mut |record| partition.observe(record)) {
+                Ok(0) => {}
+                Ok(read) => {
+                    partition.is_at_end = false;
+                    count += read;
+                }
+                Err(error) => failed.push((place.clone(), error)),
+            }
+        }
+        for (place, error) in failed {
+            if error.fate == Fate::Halt {
+                self.halt_place(&place, &error);
+            } else {
+                tracing::warn!(tenant = %place.tenant, partition = place.partition, %error, "read");
+            }
+        }
+        count
+    }
+
+    /// Tells partitions that have been read to their end what time it is.
+    fn tick(&mut self) {
+        for (place, partition) in &mut self.partitions {
+            // The time at which the end is asked for: whatever was appended before it, less the
+            // difference of the clocks, has been read if the end has been.
+            let asked_at = self.log.now();
+            if asked_at.as_ms() < partition.ticks_at_ms {
+                continue;
+            }
+            let now = asked_at.plus_ms(-self.settings.skew_ms);
+            let is_due = partition.step.due_at().is_some_and(|due_at| due_at <= now);
+            if !is_due && partition.is_at_end {
+                continue;
+            }
+            partition.ticks_at_ms = asked_at.as_ms() + self.settings.tick_interval_ms;
+            match self.log.is_at_end(place) {
+                Ok(true) => {
+                    partition.is_at_end = true;
+                    if is_due {
+                        partition.tick(now);
+                    }
+                }
+                Ok(false) => partition.is_at_end = false,
+                Err(error) => tracing::debug!(%error, "the end is not known"),
+            }
+        }
+    }
+
+    fn idle_ms(&self, now_ms: i64) -> u64 {
+        let mut wait_ms = self.settings.commit_interval_ms;
+        if let Some(since_ms) = self.pending_since_ms {
+            wait_ms = wait_ms.min(since_ms + self.settings.commit_interval_ms - now_ms);
+        }
+        for partition in self.partitions.values() {
+            if let Some(due_at) = partition.step.due_at() {
+                let due_ms = due_at.as_ms().saturating_add(self.settings.skew_ms);
+                wait_ms = wait_ms.min(due_ms.max(partition.ticks_at_ms) - now_ms);
+            }
+        }
+        u64::try_from(wait_ms.max(1)).unwrap_or(1)
+    }
+
+    /// One transaction with all that is pending; returns once it is known to be committed.
+    fn commit(&mut self) -> Result<(), LogError> {
+        let began_ms = self.log.now().as_ms();
+        let mut sealed: Vec<Sealed> = vec![];
+        for partition in self.partitions.values_mut().filter(|partition| partition.is_pending) {
+            let flush = partition.must_flush
+                || partition.state_at.is_none()
+                || began_ms - partition.flushed_ms >= self.settings.flush_interval_ms
+                || partition.step.change_count() >= self.settings.flush_changes_max;
+            sealed.push(partition.seal(BatchId(self.next_batch), flush));
+            self.next_batch = self.next_batch.wrapping_add(1);
+        }
+        self.pending_since_ms = None;
+        let mut attempt_count = 0;
+        while !sealed.is_empty() {
+            match self.log.commit(&sealed) {
+                Outcome::Committed => break,
+                Outcome::Fenced { reason } => {
+                    return Err(LogError { act: "commit", reason, fate: Fate::Halt });
+                }
+                Outcome::Aborted { reason, refused } => {
+                    self.trouble(&reason, |report| report.abort_count += 1);
+                    sealed.retain(|batch| self.keep(&batch.place, &refused, &reason));
+                }
+                Outcome::Unknown { reason } => {
+                    self.trouble(&reason, |report| report.unknown_count += 1);
+                    self.resolve(&mut sealed)?;
+                }
+            }
+            attempt_count += 1;
+            self.log.wait(10 << attempt_count.min(6));
+            self.serve_while_committing(&mut sealed)?;
+        }
+        let now_ms = self.log.now().as_ms();
+        for batch in sealed {
+            self.settled(batch, now_ms);
+        }
+        self.report.update(|report| {
+            report.commit_count += 1;
+            report.commit_ms = now_ms - began_ms;
+            report.trouble = None;
+        });
+        self.report_partitions();
+        Ok(())
+    }
+
+    /// A batch is in the log.
+    fn settled(&mut self, batch: Sealed, now_ms: i64) {
+        if let Some(partition) = self.partitions.get_mut(&batch.place) {
+            partition.committed(batch, now_ms);
+        }
+    }
+
+    /// False for a batch whose tenant's topics refuse it: that tenant is left out.
+    fn keep(&mut self, place: &Place, refused: &BTreeSet<TenantId>, reason: &str) -> bool {
+        if !refused.contains(&place.tenant) {
+            return true;
+        }
+        let error = LogError { act: "commit", reason: reason.to_owned(), fate: Fate::Halt };
+        self.halt_place(place, &error);
+        false
+    }
+
+    fn trouble(&self, reason: &str, count: impl FnOnce(&mut Report)) {
+        tracing::warn!(reason, "transaction did not commit");
+        self.report.update(|report| {
+            count(report);
+            report.trouble = Some(reason.to_owned());
+        });
+    }
+
+    /// Finds out what became of a transaction whose end nobody saw.
+    fn resolve(&mut self, sealed: &mut Vec<Sealed>) -> Result<(), LogError> {
+        let mut attempt_count = 0;
+        let committed = loop {
+            let places: Vec<Place> = sealed.iter().map(|batch| batch.place.clone()).collect();
+            let asked = self.log.renew().and_then(|()| self.log.committed(&places));
+            match asked {
+                Ok(committed) => break committed,
+                Err(error) if error.fate == Fate::Halt => return Err(error),
+                Err(error) => tracing::warn!(%error, "an unknown commit stays unknown"),
+            }
+            attempt_count += 1;
+            self.log.wait(10 << attempt_count.min(6));
+            self.serve_while_committing(sealed)?;
+        };
+        let now_ms = self.log.now().as_ms();
+        for (batch, committed) in std::mem::take(sealed).into_iter().zip(committed) {
+            let metadata = committed.map(|c| c.metadata.parse::<CommitMetadata>());
+            let id = match metadata {
+                None => None,
+                Some(Ok(metadata)) => Some(metadata.batch),
+                Some(Err(error)) => {
+                    let reason = error.to_string();
+                    let error = LogError { act: "commit", reason, fate: Fate::Halt };
+                    self.halt_place(&batch.place, &error);
+                    continue;
+                }
+            };
+            match Verdict::of(id, batch.metadata.batch, batch.before) {
+                Verdict::Committed => self.settled(batch, now_ms),
+                Verdict::NotCommitted => sealed.push(batch),
+                Verdict::Lost => {
+                    tracing::warn!(
+                        tenant = %batch.place.tenant, partition = batch.place.partition,
+                        "partition belongs to another process"
+                    );
+                    self.drop_place(&batch.place);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves membership while a commit is being tried: what is not ours any more leaves it.
+    fn serve_while_committing(&mut self, sealed: &mut Vec<Sealed>) -> Result<(), LogError> {
+        let changes = match self.log.poll() {
+            Ok(changes) => changes,
+            Err(error) if error.fate == Fate::Halt => return Err(error),
+            Err(_) => return Ok(()),
+        };
+        for change in changes {
+            let (Ownership::Assigned(place, _)
+            | Ownership::Revoked(place)
+            | Ownership::Lost(place)) = &change;
+            sealed.retain(|batch| batch.place != *place);
+            match change {
+                Ownership::Assigned(place, committed) => self.assigned(place, committed),
+                Ownership::Revoked(place) | Ownership::Lost(place) => self.drop_place(&place),
+            }
+        }
+        Ok(())
+    }
+
+    fn report_partitions(&self) {
+        self.report.update(|report| {
+            for (place, partition) in &self.partitions {
+                if !partition.is_pending {
+                    report.partitions.insert(place.clone(), partition.report());
+                }
+            }
+        });
+    }
+}
+
+/// Applies the difference between the definitions that a partition has and those in force.
+fn redefine<S: Step>(
+    partition: &mut Partition<S>,
+    source: &impl DefinitionSource<S::Definitions>,
+    offset: Offset,
+) {
+    match source.of(&partition.place.tenant) {
+        Some(definitions) if definitions != partition.definitions => {
+            partition.redefine(definitions, offset);
+        }
+        _ => {}
+    }
+}
+
+fn retry(reason: String) -> LogError {
+    LogError { act: "wait", reason, fate: Fate::Retry }
+}
+
