@@ -2,7 +2,8 @@
 
 use crate::decimal::Decimal;
 use crate::time::EventTime;
-use crate::wire::{DecodeError, Map, Reader, SchemaId, Text, avro, frame, unframe};
+use crate::wire::avro::Item;
+use crate::wire::{DecodeError, Items, Reader, SchemaId, Text, avro, frame, unframe};
 
 /// The quantity that now stands at a price.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +55,7 @@ pub struct BookView<'a> {
     pub occurred_at: EventTime,
     pub received_at: EventTime,
     pub snapshot: bool,
-    levels: Map<'a>,
+    levels: Items<'a, Level>,
 }
 
 impl<'a> BookView<'a> {
@@ -70,7 +71,7 @@ impl<'a> BookView<'a> {
             occurred_at: EventTime::from_us(r.long("occurred_at")?),
             received_at: EventTime::from_us(r.long("received_at")?),
             snapshot: r.boolean("snapshot")?,
-            levels: r.items("levels", |r| read_level(r).map(|_| ()))?,
+            levels: r.items("levels")?,
         };
         reader.end()?;
         Ok(view)
@@ -78,14 +79,20 @@ impl<'a> BookView<'a> {
 
     /// The levels that changed.
     pub fn levels(self) -> impl Iterator<Item = Level> {
-        self.levels.walk(read_level)
+        self.levels.iter()
     }
 }
 
-fn read_level(reader: &mut Reader<'_>) -> Result<Level, DecodeError> {
-    Ok(Level {
-        bid: reader.boolean("levels.bid")?,
-        price: reader.decimal("levels.price")?,
-        quantity: reader.decimal("levels.quantity")?,
-    })
+impl<'a> Item<'a> for Level {
+    #[inline]
+    fn read<const CHECKED: bool>(
+        reader: &mut Reader<'a, CHECKED>,
+        _: &'static str,
+    ) -> Result<Self, DecodeError> {
+        Ok(Self {
+            bid: reader.boolean("levels.bid")?,
+            price: reader.decimal("levels.price")?,
+            quantity: reader.decimal("levels.quantity")?,
+        })
+    }
 }

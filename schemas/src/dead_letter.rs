@@ -33,8 +33,8 @@ impl<'a> DeadLetter<'a> {
         avro::put_bytes(out, self.reason.as_bytes());
         avro::put_bytes(out, self.detail.as_bytes());
         avro::put_long(out, i64::from(self.replay_count));
-        put_optional_bytes(out, self.key);
-        put_optional_bytes(out, self.value);
+        avro::put_optional_bytes(out, self.key);
+        avro::put_optional_bytes(out, self.value);
     }
 
     /// Reads a framed record.
@@ -56,8 +56,8 @@ impl<'a> DeadLetter<'a> {
             reason: r.text("reason")?,
             detail: r.text("detail")?,
             replay_count: r.int("replay_count")?,
-            key: optional_bytes(r, "key")?,
-            value: optional_bytes(r, "value")?,
+            key: r.optional_bytes("key")?,
+            value: r.optional_bytes("value")?,
         };
         reader.end()?;
         Ok(letter)
@@ -72,26 +72,5 @@ impl<'a> DeadLetter<'a> {
             }
             _ => self.source.as_str().to_owned(),
         }
-    }
-}
-
-fn put_optional_bytes(out: &mut Vec<u8>, value: Option<&[u8]>) {
-    match value {
-        None => out.push(0),
-        Some(bytes) => {
-            out.push(2);
-            avro::put_bytes(out, bytes);
-        }
-    }
-}
-
-fn optional_bytes<'a>(
-    reader: &mut Reader<'a>,
-    field: &'static str,
-) -> Result<Option<&'a [u8]>, DecodeError> {
-    if reader.is_some(field)? {
-        reader.bytes(field).map(Some)
-    } else {
-        Ok(None)
     }
 }

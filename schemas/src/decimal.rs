@@ -48,6 +48,13 @@ impl Decimal {
         }
     }
 
+    /// From units of 10⁻¹⁸ that the caller knows to have at most 38 digits.
+    #[inline]
+    pub(crate) const fn known(units: i128) -> Self {
+        debug_assert!(units <= MAX && units >= -MAX);
+        Self(units)
+    }
+
     /// From units of 10⁻¹⁸ that are known to have at most 38 digits.
     ///
     /// # Panics

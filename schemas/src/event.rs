@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use crate::decimal::Decimal;
 use crate::time::EventTime;
-use crate::wire::{DecodeError, Map, Reader, SchemaId, Text, avro, frame, unframe};
+use crate::wire::{DecodeError, Items, Reader, SchemaId, Text, avro, frame, unframe};
 
 /// The known types.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -244,7 +244,8 @@ pub fn encode<'a>(
     tags: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
     metrics: impl ExactSizeIterator<Item = (&'a str, Decimal)>,
 ) {
-    out.reserve(128);
+    // Most events, at once.
+    out.reserve(256);
     frame(out, SchemaId::Event);
     avro::put_bytes(out, head.event_id.as_bytes());
     avro::put_bytes(out, head.event_type.as_bytes());
@@ -309,29 +310,47 @@ impl<'a> EventView<'a> {
     pub fn decode(value: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(unframe(value, SchemaId::Event)?);
         let r = &mut reader;
-        let view = Self {
-            event_id: r.text("event_id")?,
-            event_type: r.text("event_type")?,
-            name: r.optional_text("name")?,
-            occurred_at: EventTime::from_us(r.long("occurred_at")?),
-            received_at: EventTime::from_us(r.long("received_at")?),
-            severity: severity(r)?,
-            service: r.text("source.service")?,
-            host: r.optional_text("source.host")?,
-            method: r.optional_text("source.method")?,
-            endpoint: r.optional_text("source.endpoint")?,
-            version: r.optional_text("source.version")?,
-            subject: r.text("subject")?,
-            sequence: r.optional_long("sequence")?,
-            title: r.optional_text("title")?,
-            trace_id: r.optional_text("trace_id")?,
-            user_id: r.optional_text("user_id")?,
-            tags: Tags(r.items("tags", |r| read_tag(r).map(|_| ()))?),
-            metrics: Metrics(r.items("metrics", |r| read_metric(r).map(|_| ()))?),
-            payload: r.optional_text("payload")?,
-        };
+        let event_id = r.text("event_id")?;
+        let event_type = r.text("event_type")?;
+        let name = r.optional_text("name")?;
+        let occurred_at = EventTime::from_us(r.long("occurred_at")?);
+        let received_at = EventTime::from_us(r.long("received_at")?);
+        let severity = Severity::ALL[r.symbol(Severity::ALL.len(), "severity")?];
+        let service = r.text("source.service")?;
+        let [host, method, endpoint, version] = r.optional_texts([
+            "source.host",
+            "source.method",
+            "source.endpoint",
+            "source.version",
+        ])?;
+        let subject = r.text("subject")?;
+        let sequence = r.optional_long("sequence")?;
+        let [title, trace_id, user_id] = r.optional_texts(["title", "trace_id", "user_id"])?;
+        let tags = r.items("tags")?;
+        let metrics = r.items("metrics")?;
+        let payload = r.optional_text("payload")?;
         reader.end()?;
-        Ok(view)
+        Ok(Self {
+            event_id,
+            event_type,
+            name,
+            occurred_at,
+            received_at,
+            severity,
+            service,
+            host,
+            method,
+            endpoint,
+            version,
+            subject,
+            sequence,
+            title,
+            trace_id,
+            user_id,
+            tags,
+            metrics,
+            payload,
+        })
     }
 
     /// The same event with fields of its own; `None` when its type is unknown.
@@ -372,95 +391,8 @@ impl<'a> EventView<'a> {
     }
 }
 
-fn severity(reader: &mut Reader<'_>) -> Result<Severity, DecodeError> {
-    let symbol = reader.long("severity")?;
-    usize::try_from(symbol)
-        .ok()
-        .and_then(|at| Severity::ALL.get(at).copied())
-        .ok_or(DecodeError::Invalid {
-            field: "severity",
-            reason: "a severity is one of five symbols",
-        })
-}
-
-#[inline]
-fn read_tag<'a>(reader: &mut Reader<'a>) -> Result<(Text<'a>, Text<'a>), DecodeError> {
-    Ok((reader.text("tags")?, reader.text("tags")?))
-}
-
-#[inline]
-fn read_metric<'a>(reader: &mut Reader<'a>) -> Result<(Text<'a>, Decimal), DecodeError> {
-    Ok((reader.text("metrics")?, reader.decimal("metrics")?))
-}
-
 /// An event's labels.
-#[derive(Clone, Copy)]
-pub struct Tags<'a>(Map<'a>);
-
-impl<'a> Tags<'a> {
-    /// How many.
-    pub fn len(self) -> usize {
-        self.0.len()
-    }
-
-    /// True for none.
-    pub fn is_empty(self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// In the order of the record.
-    pub fn iter(self) -> impl Iterator<Item = (Text<'a>, Text<'a>)> {
-        self.0.walk(read_tag)
-    }
-
-    /// The value of a name; the last one where a producer wrote it twice.
-    pub fn get(self, name: &str) -> Option<Text<'a>> {
-        self.iter()
-            .filter(|(n, _)| *n == name)
-            .last()
-            .map(|(_, value)| value)
-    }
-}
-
-impl fmt::Debug for Tags<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.iter()).finish()
-    }
-}
+pub type Tags<'a> = Items<'a, (Text<'a>, Text<'a>)>;
 
 /// An event's numbers.
-#[derive(Clone, Copy)]
-pub struct Metrics<'a>(Map<'a>);
-
-impl<'a> Metrics<'a> {
-    /// How many.
-    pub fn len(self) -> usize {
-        self.0.len()
-    }
-
-    /// True for none.
-    pub fn is_empty(self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// In the order of the record.
-    #[inline]
-    pub fn iter(self) -> impl Iterator<Item = (Text<'a>, Decimal)> {
-        self.0.walk(read_metric)
-    }
-
-    /// The value of a name; the last one where a producer wrote it twice.
-    #[inline]
-    pub fn get(self, name: &str) -> Option<Decimal> {
-        self.iter()
-            .filter(|(n, _)| *n == name)
-            .last()
-            .map(|(_, value)| value)
-    }
-}
-
-impl fmt::Debug for Metrics<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.iter()).finish()
-    }
-}
+pub type Metrics<'a> = Items<'a, (Text<'a>, Decimal)>;

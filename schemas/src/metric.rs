@@ -2,7 +2,7 @@
 
 use crate::decimal::Decimal;
 use crate::time::{EventTime, Span, Width};
-use crate::wire::{DecodeError, Map, Reader, SchemaId, Text, avro, frame, unframe};
+use crate::wire::{DecodeError, Items, Reader, SchemaId, Text, avro, frame, unframe};
 
 /// A metric to be written. Each field's meaning is in `avro/metric.avsc`.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ impl<'a> MetricView<'a> {
             meter: r.text("meter")?,
             meter_version: r.long("meter_version")?,
             group: r.text("group")?,
-            labels: Labels(r.items("labels", |r| read_label(r).map(|_| ()))?),
+            labels: r.items("labels")?,
             window_ms: width(r)?,
             window_start: EventTime::from_us(r.long("window_start")?),
             is_final: r.boolean("final")?,
@@ -102,7 +102,7 @@ impl<'a> MetricView<'a> {
                     reason: "a count is not negative",
                 }
             })?,
-            values: Values(r.items("values", |r| read_value(r).map(|_| ()))?),
+            values: Values(r.items("values")?),
         };
         reader.end()?;
         Ok(view)
@@ -120,58 +120,12 @@ fn width(reader: &mut Reader<'_>) -> Result<i64, DecodeError> {
     }
 }
 
-fn read_label<'a>(reader: &mut Reader<'a>) -> Result<(Text<'a>, Text<'a>), DecodeError> {
-    Ok((reader.text("labels")?, reader.text("labels")?))
-}
-
-fn read_value<'a>(reader: &mut Reader<'a>) -> Result<(Text<'a>, Option<Decimal>), DecodeError> {
-    let name = reader.text("values")?;
-    let value = if reader.is_some("values")? {
-        Some(reader.decimal("values")?)
-    } else {
-        None
-    };
-    Ok((name, value))
-}
-
 /// A group's names and values.
-#[derive(Clone, Copy)]
-pub struct Labels<'a>(Map<'a>);
-
-impl<'a> Labels<'a> {
-    /// How many.
-    pub fn len(self) -> usize {
-        self.0.len()
-    }
-
-    /// True for none.
-    pub fn is_empty(self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// In the order of the record.
-    pub fn iter(self) -> impl Iterator<Item = (Text<'a>, Text<'a>)> {
-        self.0.walk(read_label)
-    }
-
-    /// The value of a name.
-    pub fn get(self, name: &str) -> Option<Text<'a>> {
-        self.iter()
-            .filter(|(n, _)| *n == name)
-            .last()
-            .map(|(_, value)| value)
-    }
-}
-
-impl std::fmt::Debug for Labels<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_map().entries(self.iter()).finish()
-    }
-}
+pub type Labels<'a> = Items<'a, (Text<'a>, Text<'a>)>;
 
 /// A window's aggregates.
 #[derive(Clone, Copy)]
-pub struct Values<'a>(Map<'a>);
+pub struct Values<'a>(Items<'a, (Text<'a>, Option<Decimal>)>);
 
 impl<'a> Values<'a> {
     /// How many.
@@ -186,20 +140,17 @@ impl<'a> Values<'a> {
 
     /// In the order of the record.
     pub fn iter(self) -> impl Iterator<Item = (Text<'a>, Option<Decimal>)> {
-        self.0.walk(read_value)
+        self.0.iter()
     }
 
     /// The value of a name; `None` where it is absent or null.
     pub fn get(self, name: &str) -> Option<Decimal> {
-        self.iter()
-            .filter(|(n, _)| *n == name)
-            .last()
-            .and_then(|(_, value)| value)
+        self.0.get(name).flatten()
     }
 }
 
 impl std::fmt::Debug for Values<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_map().entries(self.iter()).finish()
+        self.0.fmt(f)
     }
 }

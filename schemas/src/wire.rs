@@ -7,7 +7,7 @@
 pub mod avro;
 pub mod released;
 
-pub use avro::{Map, Reader, Text};
+pub use avro::{Items, Reader, Text};
 pub use released::SchemaId;
 
 /// Why a record's value could not be read.
