@@ -10,15 +10,18 @@
 pub mod clock;
 pub mod definitions;
 mod emit;
+pub mod figures;
 mod firing;
 pub mod ids;
 mod install;
 pub mod layout;
 pub mod panes;
 pub mod series;
+pub mod service;
 mod state;
 pub mod step;
 pub mod subjects;
 
 pub use definitions::{Definitions, NamedMeter};
+pub use service::run;
 pub use step::MetricsStep;

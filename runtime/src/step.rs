@@ -200,6 +200,19 @@ pub struct Holdings {
     pub ids: u64,
 }
 
+impl Holdings {
+    /// The sum of two partitions' holdings.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            windows: self.windows + other.windows,
+            open_short_windows: self.open_short_windows + other.open_short_windows,
+            subjects: self.subjects + other.subjects,
+            ids: self.ids + other.ids,
+        }
+    }
+}
+
 /// A state machine over one partition of one tenant's stream.
 ///
 /// Laws, which the simulation in `processors` checks:

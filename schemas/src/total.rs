@@ -22,7 +22,7 @@ impl Total {
     }
 
     /// From units that fit 128 bits and how often they wrapped: `low + carry · 2¹²⁸`.
-    pub fn from_parts(low: i128, carry: i64) -> Self {
+    pub fn from_parts(low: i128, carry: i128) -> Self {
         Self(I256::from(low) + (I256::from(carry) << 128))
     }
 
@@ -156,7 +156,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn totals_split_and_join(low in any::<i128>(), carry in -1_000_i64..1_000) {
+        fn totals_split_and_join(low in any::<i128>(), carry in -1_000_i128..1_000) {
             let total = Total::from_parts(low, carry);
             let units = total.units();
             prop_assert_eq!(units, I256::from(low) + (I256::from(carry) << 128));
@@ -166,7 +166,7 @@ mod tests {
         fn long_and_short_division_agree(
             value in any::<i128>(), carry in any::<i32>(), weight in 1..i128::MAX,
         ) {
-            let total = Total::from_parts(value, i64::from(carry));
+            let total = Total::from_parts(value, i128::from(carry));
             let weight = Total(I256::from(weight));
             let naive = div_big_half_away(&(big(total.0) * BigInt::from(ONE)), &big(weight.0));
             prop_assert_eq!(total.weighted_mean(weight), from_big(&naive));

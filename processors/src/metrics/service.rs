@@ -1,0 +1,221 @@
+//! The metrics process: one worker thread over every tenant's events.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use runtime::config::{Environment, Key, Settings};
+use runtime::control::{ControlConfig, ControlView};
+use runtime::fate::{Backoff, Fate};
+use runtime::health::Condition;
+use runtime::kafka::{GroupSettings, KafkaConfig, TransactionalSettings};
+use runtime::service::Service;
+use runtime::task::{
+    DefinitionSource, KafkaLog, KafkaLogSettings, LogError, Report, Turn, Worker, WorkerSettings,
+};
+use runtime::watchdog::Watchdog;
+use schemas::ids::{Offset, TenantId};
+
+use super::definitions::{Definitions, NamedMeter};
+use super::figures::Figures;
+use super::step::MetricsStep;
+
+const GROUP: Key = Key {
+    name: "PULSE_METRICS_GROUP",
+    default: Some("pulse-metrics"),
+    doc: "The consumer group of all metrics processes of an installation.",
+};
+const COMMIT: Key = Key {
+    name: "PULSE_COMMIT_INTERVAL_MS",
+    default: Some("50"),
+    doc: "How long outputs wait for a commit.",
+};
+const FLUSH: Key = Key {
+    name: "PULSE_FLUSH_INTERVAL_MS",
+    default: Some("2000"),
+    doc: "How long state changes wait for a flush; a restart repeats at most that much input.",
+};
+const SKEW: Key = Key {
+    name: "PULSE_CLOCK_SKEW_MS",
+    default: Some("200"),
+    doc: "How far this machine's clock may be from the brokers'.",
+};
+const SESSION: Key = Key {
+    name: "PULSE_SESSION_TIMEOUT_MS",
+    default: Some("10000"),
+    doc: "How long the broker waits for a silent process before it gives its partitions away.",
+};
+const TRANSACTION: Key = Key {
+    name: "PULSE_TRANSACTION_TIMEOUT_MS",
+    default: Some("8000"),
+    doc: "How long a transaction may last; below the session timeout.",
+};
+
+/// All of this part's keys.
+pub const KEYS: &[Key] = &[GROUP, COMMIT, FLUSH, SKEW, SESSION, TRANSACTION];
+
+/// What a metrics process is told.
+#[derive(Clone, Debug)]
+pub struct MetricsConfig {
+    kafka: KafkaConfig,
+    control: ControlConfig,
+    group: String,
+    worker: WorkerSettings,
+    session_timeout: Duration,
+    transaction_timeout: Duration,
+}
+
+impl Settings for MetricsConfig {
+    fn read(env: &mut Environment) -> Option<Self> {
+        let kafka = KafkaConfig::read(env);
+        let control = ControlConfig::read(env);
+        let group = env.text(&GROUP);
+        let commit_interval_ms = env.number(&COMMIT, 1..=10_000);
+        let flush_interval_ms = env.number(&FLUSH, 10..=600_000);
+        let skew_ms = env.number(&SKEW, 0..=60_000);
+        let session_ms = env.number(&SESSION, 1_000..=300_000)?;
+        let transaction_ms = env.number(&TRANSACTION, 500..=300_000)?;
+        if transaction_ms >= session_ms {
+            return env.refuse(&TRANSACTION, format!("must be below {}", SESSION.name));
+        }
+        Some(Self {
+            kafka: kafka?,
+            control: control?,
+            group: group?,
+            worker: WorkerSettings {
+                commit_interval_ms: commit_interval_ms?,
+                flush_interval_ms: flush_interval_ms?,
+                skew_ms: skew_ms?,
+                ..WorkerSettings::default()
+            },
+            session_timeout: Duration::from_millis(session_ms),
+            transaction_timeout: Duration::from_millis(transaction_ms),
+        })
+    }
+}
+
+/// The definitions of the control view, as the step wants them.
+#[derive(Clone)]
+pub struct ControlSource(pub ControlView);
+
+impl DefinitionSource<Definitions> for ControlSource {
+    fn offset(&self) -> Offset {
+        self.0.offset()
+    }
+
+    fn tenants(&self) -> BTreeSet<TenantId> {
+        self.0.snapshot().tenants().map(|(tenant, _)| tenant.clone()).collect()
+    }
+
+    fn of(&self, tenant: &TenantId) -> Option<Definitions> {
+        let control = self.0.snapshot();
+        let control = control.tenant(tenant)?;
+        let meter = |(id, defined): (&String, &runtime::control::Defined<_>)| NamedMeter {
+            id: id.clone(),
+            version: defined.version,
+            meter: schemas::meter::Meter::clone(&defined.value),
+        };
+        Some(Definitions {
+            limits: control.tenant.as_ref()?.value.limits,
+            meters: control.meters.iter().map(meter).collect(),
+        })
+    }
+}
+
+/// Runs until the service is told to stop; on return every batch that was begun is committed or
+/// aborted.
+///
+/// # Errors
+/// What must end the process: it is fenced, or it cannot start.
+pub async fn run(config: MetricsConfig, service: Service) -> anyhow::Result<()> {
+    service.health.watch_kafka(&config.kafka, &service.shutdown)?;
+    service.health.register(CHECK);
+    let control = ControlView::follow(&config.kafka, &config.control, &service).await?;
+    let report = Arc::new(Mutex::new(Arc::new(Mutex::new(Report::default()))));
+    let (ended, has_ended) = tokio::sync::oneshot::channel();
+    let (thread_service, thread_report) = (service.clone(), Arc::clone(&report));
+    std::thread::Builder::new().name("metrics".into()).spawn(move || {
+        let result = work(&config, &ControlSource(control), &thread_service, &thread_report);
+        // Nobody waits any more when the process is being torn down.
+        let _ = ended.send(result);
+    })?;
+    let figures = Figures::register(&service.metrics);
+    let mut has_ended = std::pin::pin!(has_ended);
+    let mut interval = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        tokio::select! {
+            result = &mut has_ended => return Ok(result??),
+            _ = interval.tick() => tell(&report, &figures, &service),
+        }
+    }
+}
+
+const CHECK: &str = "metrics";
+
+type SharedReport = Mutex<Arc<Mutex<Report>>>;
+
+/// Copies what the worker says of itself to the metrics and the health check.
+fn tell(report: &SharedReport, figures: &Figures, service: &Service) {
+    let report = Arc::clone(&report.lock().unwrap_or_else(PoisonError::into_inner));
+    let report = report.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    figures.show(&report);
+    let waiting = report.waiting.iter().next().map(|(_, reason)| reason.clone());
+    service.health.set(
+        CHECK,
+        match report.trouble.or(waiting) {
+            Some(reason) => Condition::NotReady(reason),
+            None => Condition::Ready,
+        },
+    );
+}
+
+/// The thread: opens the log, for as long as it takes, and turns until told to stop.
+fn work(
+    config: &MetricsConfig,
+    source: &ControlSource,
+    service: &Service,
+    report: &SharedReport,
+) -> Result<(), LogError> {
+    let Some(log) = open(config, service)? else { return Ok(()) };
+    let watchdog = Watchdog::start(config.transaction_timeout * 4);
+    let seed = fastrand::u64(..);
+    let mut worker: Worker<MetricsStep, _, _> =
+        Worker::new(log, source.clone(), config.worker, seed);
+    *report.lock().unwrap_or_else(PoisonError::into_inner) = worker.report();
+    while !service.shutdown.is_requested() {
+        watchdog.pending();
+        let turn = worker.turn()?;
+        watchdog.settled();
+        if let Turn::Idle(wait_ms) = turn {
+            runtime::task::Log::wait(worker.log_mut(), wait_ms);
+        }
+    }
+    worker.finish()
+}
+
+/// Opens the log; `None` when told to stop before it was there.
+fn open(
+    config: &MetricsConfig,
+    service: &Service,
+) -> Result<Option<KafkaLog<MetricsStep>>, LogError> {
+    let member = service.member();
+    let settings = KafkaLogSettings {
+        group: GroupSettings::new(&config.group, &member, config.session_timeout),
+        transactional: TransactionalSettings::new(
+            &format!("{}-{member}", config.group),
+            config.transaction_timeout,
+        ),
+    };
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    while !service.shutdown.is_requested() {
+        match KafkaLog::open(&config.kafka, &settings) {
+            Ok(log) => return Ok(Some(log)),
+            Err(error) if error.fate == Fate::Halt => return Err(error),
+            Err(error) => {
+                service.health.set(CHECK, Condition::NotReady(error.to_string()));
+                service.shutdown.wait_at_most(backoff.next_wait());
+            }
+        }
+    }
+    Ok(None)
+}
