@@ -1,0 +1,53 @@
+# One command each; `make up ARGS='--feed sim'` hands arguments on to `pulse up`.
+.DEFAULT_GOAL := help
+.PHONY: help up down test soak check bench bench-peers fmt clean programs
+
+# rustup's programs may be on no PATH yet when it was installed a moment ago.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+PULSE := $(CARGO_TARGET_DIR)/debug/pulse
+
+help:
+	@echo 'make up           start everything and stream; ARGS go to `pulse up`'
+	@echo 'make down         stop what `make up ARGS=--detach` started'
+	@echo 'make test         every test, long ones in a short form'
+	@echo 'make soak         every test, long ones whole'
+	@echo 'make check        what CI runs: formatting, clippy, docs, tests'
+	@echo 'make bench        the figures of docs/benchmarks.md'
+	@echo 'make bench-peers  the same job on other engines, beside ours'
+	@echo 'make fmt clean'
+
+up: programs
+	@exec $(PULSE) up $(ARGS)
+
+down:
+	@exec $(PULSE) down $(ARGS)
+
+# The programs first: the tests start them as processes. Then Kafka and ClickHouse, so that no
+# test's patience is spent on fetching them.
+test: programs
+	$(CARGO_TARGET_DIR)/debug/fetch-stack
+	cargo test --workspace
+
+soak: programs
+	$(CARGO_TARGET_DIR)/debug/fetch-stack
+	PULSE_SOAK=1 cargo test --workspace
+
+check:
+	.ci/run
+
+bench: programs
+	benches/run.sh $(ARGS)
+
+bench-peers: programs
+	benches/peers.sh $(ARGS)
+
+fmt:
+	cargo fmt --all
+
+clean:
+	cargo clean
+
+programs:
+	@deploy/bootstrap.sh
+	cargo build --workspace --bins

