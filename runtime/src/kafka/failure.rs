@@ -60,6 +60,17 @@ impl Failure {
         }
     }
 
+    /// True when one topic is in trouble and the brokers are not: it is gone, or not ours to use.
+    pub fn is_about_topic(&self) -> bool {
+        matches!(
+            self.code,
+            Code::UnknownTopic
+                | Code::UnknownPartition
+                | Code::UnknownTopicOrPartition
+                | Code::TopicAuthorizationFailed
+        )
+    }
+
     /// What becomes of the work: rights and settings must be mended by someone, one record may be
     /// too large, and all else may pass.
     pub fn fate(&self) -> Fate {
