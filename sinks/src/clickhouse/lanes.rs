@@ -77,6 +77,8 @@ impl Topics {
 
     fn list(&mut self) -> Result<(), AdminError> {
         self.counts = self.admin.topics(LIST_WAIT)?;
+        // A topic that is just being made has none of its partitions yet.
+        self.counts.retain(|_, count| *count > 0);
         Ok(())
     }
 

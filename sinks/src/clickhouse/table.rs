@@ -67,6 +67,22 @@ impl Table {
         }
     }
 
+    /// The columns that make a row the row that it is, behind the tenant: rows that agree in them
+    /// are one row, the one of the highest version.
+    pub const fn identity(self) -> &'static [&'static str] {
+        match self {
+            Self::Events => &["event_type", "subject", "occurred_at", "event_id"],
+            Self::Metrics => &[
+                "meter",
+                "meter_version",
+                "group",
+                "window_ms",
+                "window_start",
+            ],
+            Self::Late | Self::DeadLetters => &["_appended_at", "_topic", "_partition", "_offset"],
+        }
+    }
+
     /// The columns' names for a statement, separated by commas.
     pub fn column_list(self) -> String {
         let names: Vec<_> = self
@@ -78,7 +94,7 @@ impl Table {
     }
 }
 
-/// How many columns of the log position end each row.
+/// How many columns, those of the log position, end each row.
 pub const POSITION_COLUMN_COUNT: usize = 4;
 
 const SEVERITY: &str = "Enum8('debug' = 0, 'info' = 1, 'warning' = 2, 'error' = 3, 'critical' = 4)";
@@ -240,6 +256,24 @@ mod tests {
                 table.name()
             );
             assert_eq!(columns[0].name, "tenant", "{}", table.name());
+        }
+    }
+
+    #[test]
+    fn the_identity_is_the_sorting_key() {
+        let sql = super::super::migrations::ALL
+            .map(|migration| migration.sql)
+            .join("\n");
+        for table in Table::ALL {
+            let head = format!("CREATE TABLE IF NOT EXISTS {}\n(", table.name());
+            let (_, rest) = sql.split_once(&head).expect("each table has a migration");
+            let (_, rest) = rest
+                .split_once("\nORDER BY (")
+                .expect("the table has a key");
+            let (key, _) = rest.split_once(")\n").expect("the key ends");
+            let key: Vec<_> = key.split(", ").map(|name| name.trim_matches('`')).collect();
+            assert_eq!(key[0], "tenant", "{}", table.name());
+            assert_eq!(key[1..], *table.identity(), "{}", table.name());
         }
     }
 
