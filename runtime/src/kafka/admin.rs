@@ -327,7 +327,7 @@ impl Admin {
         wait: Duration,
     ) -> Result<Vec<Watermarks>, ReadError> {
         watermarks(
-            self.client.inner().native_ptr(),
+            self.client.inner(),
             partitions,
             isolation,
             wait,

@@ -295,6 +295,8 @@ impl KafkaConfig {
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true")
             .set("allow.auto.create.topics", "false")
+            // How long a topic may be unknown before that is an answer: it may just have been made.
+            .set("topic.metadata.propagation.max.ms", "5000")
             .set("log.connection.close", "false")
             .set_log_level(RDKafkaLogLevel::Info);
         self.protect(&mut config);

@@ -15,6 +15,11 @@ use rdkafka_sys as sys;
 use super::failure::Failure;
 use super::native::{Element, elements};
 use super::record::Partition;
+use crate::clock::Deadline;
+use crate::fate::Fate;
+
+/// How long to wait before an undecided position is asked for again.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A position that a group committed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -107,6 +112,44 @@ impl Inquiry {
         let answers: Vec<_> = self.asked.iter().map(answer).collect();
         self.asked.iter().cloned().zip(answers).collect()
     }
+}
+
+/// The stable positions of `group` in `partitions`. Blocks for at most `wait`.
+///
+/// # Errors
+/// When the broker refuses, or a transaction stays undecided for so long.
+pub(super) fn stable(
+    client: *mut sys::rd_kafka_t,
+    group: &str,
+    partitions: &[Partition],
+    wait: Duration,
+) -> Result<Vec<Option<Committed>>, Failure> {
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let deadline = Deadline::after(wait);
+    loop {
+        let inquiry = Inquiry::ask(client, group, partitions.to_vec(), deadline.left());
+        let answers = inquiry.poll(deadline.left());
+        match answers
+            .unwrap_or(Err(Failure::of(Code::OperationTimedOut)))
+            .and_then(all_stable)
+        {
+            Err(failure) if failure.fate() == Fate::Retry && !deadline.has_passed() => {
+                std::thread::sleep(ASK_AGAIN.min(deadline.left()));
+            }
+            result => return result,
+        }
+    }
+}
+
+fn all_stable(answers: Vec<(Partition, Answer)>) -> Result<Vec<Option<Committed>>, Failure> {
+    let stable = |(_, answer)| match answer {
+        Answer::Stable(committed) => Ok(committed),
+        Answer::Unstable => Err(Failure::of(Code::UnstableOffsetCommit)),
+        Answer::Refused(failure) => Err(failure),
+    };
+    answers.into_iter().map(stable).collect()
 }
 
 fn answer_of(element: Element) -> Answer {

@@ -11,9 +11,13 @@
 //! - a partition that goes is reported one call before it is given up, so that what is pending for
 //!   it may still be committed;
 //! - positions are always explicit: a position outside the log is an error, never a jump.
+//!
+//! End-of-partition marks stay off (`enable.partition.eof`): in batches, librdkafka 2.12 counts such
+//! a mark as a record, and after the next pause, as in every rebalance, it skips one.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerGroupMetadata};
@@ -23,23 +27,23 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::KafkaConfig;
 pub use super::committed::Committed;
-use super::committed::{Answer, Inquiry};
+use super::committed::{self, Answer};
 use super::failure::Failure;
 use super::native::{self, Batch, PartitionQueue, Queue};
 use super::offsets::{Edge, edges};
 use super::reader::{Isolation, ReadError};
-use super::rebalance::{Change, Rebalances};
 use super::record::Partition;
 use super::transactional::Position;
 use super::waker::{Alarm, Waker};
-use crate::clock::Deadline;
 use crate::fate::Fate;
+use intake::Intake;
+use rebalance::{Change, Rebalances};
 
-/// How long the broker has to answer one question for committed positions.
-const INQUIRY_WAIT: Duration = Duration::from_secs(5);
+mod intake;
+mod rebalance;
 
-/// How long to wait before an undecided position is asked for again.
-const UNSTABLE_WAIT: Duration = Duration::from_millis(20);
+/// A topic that does not exist. See [`GroupConsumer::look_again`].
+const NO_TOPIC: &str = "pulse.rejoin";
 
 /// Who joins which group, and how it reads.
 #[derive(Clone, Debug)]
@@ -52,7 +56,7 @@ pub struct GroupSettings {
     pub session_timeout: Duration,
     /// How long the broker holds a fetch back while nothing is there.
     pub fetch_wait: Duration,
-    /// How many kilobytes of a partition are read ahead at most.
+    /// How many kilobytes of each partition are read ahead at most.
     pub prefetch_kilobytes: u32,
 }
 
@@ -120,26 +124,29 @@ impl GroupError {
         }
     }
 
-    fn refused(act: &'static str) -> impl Fn(KafkaError) -> Self {
-        move |error| Self::Refused {
+    fn refused<F: Into<Failure>>(act: &'static str) -> impl Fn(F) -> Self {
+        move |failure| Self::Refused {
             act,
-            failure: error.into(),
+            failure: failure.into(),
         }
     }
 }
 
 /// A member of a group; owned by one thread.
 pub struct GroupConsumer {
-    // Queues and questions before their client: fields are dropped in this order.
+    // Queues before their client: fields are dropped in this order.
     owned: BTreeMap<Partition, Owned>,
-    resolving: Resolving,
+    intake: Intake,
     /// The group's own queue, kept for its bell: what arrives there ends [`Self::wait`].
     _bell: Queue,
     waker: Waker,
     consumer: BaseConsumer<Rebalances>,
     settings: GroupSettings,
     topics: BTreeSet<String>,
+    /// Announced as going in the last call of [`Self::poll`].
     going: Option<Vec<Partition>>,
+    has_looked_again: bool,
+    /// A queue may hold more than was taken, so its bell has not rung for it.
     has_more: Cell<bool>,
 }
 
@@ -148,16 +155,8 @@ struct Owned {
     is_paused: bool,
 }
 
-/// Partitions that are ours but whose position is not known yet.
-#[derive(Default)]
-struct Resolving {
-    queues: BTreeMap<Partition, Queue>,
-    inquiry: Option<Inquiry>,
-    ask_at: Option<Deadline>,
-}
-
 impl GroupConsumer {
-    /// Joins the group, without topics at first; see [`Self::subscribe`].
+    /// Makes a member, without topics at first; see [`Self::subscribe`].
     ///
     /// # Errors
     /// When librdkafka refuses the settings. That brokers are away shows later.
@@ -169,17 +168,18 @@ impl GroupConsumer {
                 text: error.to_string(),
             })
         })?;
-        let consumer_queue = Queue::of_consumer(consumer.client().native_ptr());
-        consumer_queue.wake(waker.pipe());
+        let bell = Queue::of_consumer(consumer.client().native_ptr());
+        bell.wake(waker.pipe());
         Ok(Self {
             owned: BTreeMap::new(),
-            resolving: Resolving::default(),
-            _bell: consumer_queue,
+            intake: Intake::default(),
+            _bell: bell,
             waker,
             consumer,
             settings,
             topics: BTreeSet::new(),
             going: None,
+            has_looked_again: false,
             has_more: Cell::new(false),
         })
     }
@@ -209,15 +209,15 @@ impl GroupConsumer {
     /// Must be called at least every few seconds, and always before [`Self::metadata`].
     ///
     /// # Errors
-    /// [`GroupError::Fenced`] ends the process; others were logged and may pass.
+    /// [`GroupError::Fenced`] ends the process; others may pass.
     pub fn poll(&mut self) -> Result<Vec<Event>, GroupError> {
-        self.give_up()?;
+        self.give_up();
         let mut events = Vec::new();
         loop {
             let polled = self.consumer.poll(Duration::ZERO);
             let is_idle = polled.is_none();
             match polled {
-                Some(Err(error)) => Self::judge(&error)?,
+                Some(Err(error)) => judge(&error)?,
                 Some(Ok(_)) => debug_assert!(false, "every partition has a queue of its own"),
                 None => {}
             }
@@ -229,7 +229,7 @@ impl GroupConsumer {
                 self.apply(change, &mut events)?;
             }
         }
-        self.resolve(&mut events)?;
+        self.welcome(&mut events)?;
         Ok(events)
     }
 
@@ -237,13 +237,11 @@ impl GroupConsumer {
     /// most `wait`. Returns at once while a partition gave as much as it was asked for.
     pub fn wait(&self, wait: Duration) {
         if !self.has_more.replace(false) && self.going.is_none() {
-            let question = self.resolving.ask_at.map_or(wait, Deadline::left);
-            let answer = self
-                .resolving
-                .inquiry
-                .as_ref()
-                .map_or(wait, |_| UNSTABLE_WAIT);
-            self.waker.sleep(wait.min(question).min(answer));
+            self.waker.sleep(
+                self.intake
+                    .patience()
+                    .map_or(wait, |patience| wait.min(patience)),
+            );
         }
     }
 
@@ -298,8 +296,12 @@ impl GroupConsumer {
         partitions: &[Partition],
         wait: Duration,
     ) -> Result<Vec<Result<i64, Failure>>, Failure> {
-        let client = self.consumer.client().native_ptr();
-        edges(client, partitions, (Edge::High, Isolation::Committed), wait)
+        edges(
+            self.consumer.client(),
+            partitions,
+            (Edge::High, Isolation::Committed),
+            wait,
+        )
     }
 
     /// The first offset that the log still holds of each partition.
@@ -311,15 +313,19 @@ impl GroupConsumer {
         partitions: &[Partition],
         wait: Duration,
     ) -> Result<Vec<Result<i64, Failure>>, Failure> {
-        let client = self.consumer.client().native_ptr();
-        edges(client, partitions, (Edge::Low, Isolation::Committed), wait)
+        edges(
+            self.consumer.client(),
+            partitions,
+            (Edge::Low, Isolation::Committed),
+            wait,
+        )
     }
 
     /// The group's generation and our place in it, for a transaction. Take it afresh for each
     /// commit, after [`Self::poll`].
     ///
     /// # Errors
-    /// When the group was not joined yet.
+    /// When the client is being closed.
     pub fn metadata(&self) -> Result<ConsumerGroupMetadata, GroupError> {
         self.consumer
             .group_metadata()
@@ -340,40 +346,8 @@ impl GroupConsumer {
         wait: Duration,
     ) -> Result<Vec<Option<Committed>>, GroupError> {
         let client = self.consumer.client().native_ptr();
-        let failed = |failure| GroupError::Refused {
-            act: "committed positions",
-            failure,
-        };
-        if partitions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let deadline = Deadline::after(wait);
-        loop {
-            let asked = partitions.to_vec();
-            let inquiry = Inquiry::ask(client, &self.settings.group, asked, deadline.left());
-            let answers = match inquiry.poll(deadline.left()) {
-                Some(Ok(answers)) => answers,
-                Some(Err(failure)) if deadline.has_passed() || failure.fate() == Fate::Halt => {
-                    return Err(failed(failure));
-                }
-                Some(Err(_)) => Vec::new(),
-                None => return Err(failed(Failure::of(Code::OperationTimedOut))),
-            };
-            let stable = answers.into_iter().map(|(_, answer)| match answer {
-                Answer::Stable(committed) => Ok(Some(committed)),
-                Answer::Unstable => Ok(None),
-                Answer::Refused(failure) => Err(failed(failure)),
-            });
-            let stable: Option<Vec<_>> = stable.collect::<Result<_, _>>()?;
-            match stable.filter(|stable| stable.len() == partitions.len()) {
-                Some(stable) => return Ok(stable),
-                None if deadline.has_passed() => {
-                    return Err(failed(Failure::of(Code::UnstableOffsetCommit)));
-                }
-                // Not by the waker: that would swallow the bell of a queue that nobody emptied.
-                None => std::thread::sleep(UNSTABLE_WAIT),
-            }
-        }
+        let answers = committed::stable(client, &self.settings.group, partitions, wait);
+        answers.map_err(GroupError::refused("committed positions"))
     }
 
     /// Commits positions without a transaction, for readers whose output is repeatable.
@@ -381,11 +355,10 @@ impl GroupConsumer {
     /// # Errors
     /// When the group moved on meanwhile, or the coordinator is away.
     pub fn commit(&self, positions: &[Position]) -> Result<(), GroupError> {
-        let failed = GroupError::refused("commit");
-        let list = Position::list(positions).map_err(&failed)?;
+        let list = Position::list(positions).map_err(GroupError::refused("commit"))?;
         self.consumer
             .commit(&list, CommitMode::Sync)
-            .map_err(failed)
+            .map_err(GroupError::refused("commit"))
     }
 
     /// Stops reading a partition, or goes on where it stopped. What was read ahead is kept.
@@ -401,7 +374,14 @@ impl GroupConsumer {
     /// # Errors
     /// When librdkafka refuses, for a partition that is not ours for instance.
     pub fn seek(&self, partition: &Partition, offset: i64) -> Result<(), GroupError> {
-        self.seek_all([(partition, Offset::Offset(offset))])?;
+        let mut moved = self.seek_all([(partition, offset)])?;
+        let answer = moved.pop().and_then(|element| element.failure);
+        if let Some(failure) = answer {
+            return Err(GroupError::Refused {
+                act: "seek",
+                failure,
+            });
+        }
         if let Some(owned) = self.owned.get(partition) {
             owned.queue.reset(offset);
         }
@@ -417,24 +397,26 @@ impl GroupConsumer {
     }
 
     /// Lets go of the partitions that the last call announced.
-    fn give_up(&mut self) -> Result<(), GroupError> {
+    fn give_up(&mut self) {
         let Some(going) = self.going.take() else {
-            return Ok(());
+            return;
         };
         let mut list = TopicPartitionList::with_capacity(going.len());
         for partition in &going {
             list.add_partition(&partition.topic, partition.number);
             self.owned.remove(partition);
-            self.resolving.queues.remove(partition);
+            self.intake.forget(partition);
         }
         self.consumer.context().release(&self.consumer, &list);
-        Ok(())
     }
 
     fn apply(&mut self, change: Change, events: &mut Vec<Event>) -> Result<(), GroupError> {
-        self.give_up()?;
+        self.give_up();
         match change {
-            Change::Assign(partitions) => self.assign(partitions),
+            Change::Assign(partitions) => {
+                self.assign(partitions)?;
+                self.look_again()?;
+            }
             Change::Revoke(partitions) => {
                 let ours: Vec<_> = self.owned_of(&partitions).collect();
                 let has_pending = !ours.is_empty();
@@ -444,7 +426,9 @@ impl GroupConsumer {
                 );
                 self.going = Some(partitions);
                 // Of a partition that was never read nothing can be pending.
-                if has_pending { Ok(()) } else { self.give_up() }
+                if !has_pending {
+                    self.give_up();
+                }
             }
             Change::Lose(partitions) => {
                 events.extend(
@@ -452,9 +436,10 @@ impl GroupConsumer {
                         .map(|partition| Event::Lost { partition }),
                 );
                 self.going = Some(partitions);
-                self.give_up()
+                self.give_up();
             }
         }
+        Ok(())
     }
 
     fn owned_of(&self, partitions: &[Partition]) -> impl Iterator<Item = Partition> {
@@ -469,81 +454,73 @@ impl GroupConsumer {
     fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), GroupError> {
         let failed = GroupError::refused("assign");
         let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for partition in &partitions {
-            let client = self.consumer.client().native_ptr();
-            let queue = Queue::of_partition(client, &partition.topic, partition.number);
-            self.resolving.queues.insert(partition.clone(), queue);
+        for partition in partitions {
             list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(0))
                 .map_err(&failed)?;
+            self.intake
+                .add(self.consumer.client().native_ptr(), partition);
         }
         if list.count() > 0 {
             self.consumer.pause(&list).map_err(&failed)?;
         }
-        self.consumer.incremental_assign(&list).map_err(&failed)?;
-        self.resolving.ask_at = Some(Deadline::after(Duration::ZERO));
-        Ok(())
+        self.consumer.incremental_assign(&list).map_err(failed)
     }
 
-    /// Puts the question for committed positions, and starts the partitions whose answer is there.
-    fn resolve(&mut self, events: &mut Vec<Event>) -> Result<(), GroupError> {
-        if let Some(inquiry) = &self.resolving.inquiry
-            && let Some(answer) = inquiry.poll(Duration::ZERO)
+    /// Makes the group look at its topics once more when the first assignment lacks one of ours.
+    ///
+    /// A static member that comes back is handed its old assignment without a rebalance, even when
+    /// it now reads more topics; nobody would ever be given those. So it joins a second time, with
+    /// another subscription, by the name of a topic that does not exist.
+    fn look_again(&mut self) -> Result<(), GroupError> {
+        if std::mem::replace(&mut self.has_looked_again, true) {
+            return Ok(());
+        }
+        let assigned: BTreeSet<&str> = self
+            .owned
+            .keys()
+            .chain(self.intake.partitions())
+            .map(|p| &*p.topic)
+            .collect();
+        if self
+            .topics
+            .iter()
+            .all(|topic| assigned.contains(topic.as_str()))
         {
-            self.resolving.inquiry = None;
-            self.resolving.ask_at = Some(Deadline::after(UNSTABLE_WAIT));
-            match answer {
-                Ok(answers) => self.start(answers, events)?,
-                Err(failure) if failure.fate() == Fate::Halt => {
-                    return Err(GroupError::Refused {
-                        act: "committed positions",
-                        failure,
-                    });
-                }
-                Err(failure) => tracing::warn!(%failure, "committed positions are not known yet"),
-            }
+            return Ok(());
         }
-        if self.resolving.queues.is_empty() {
-            self.resolving.ask_at = None;
-        }
-        if self.resolving.inquiry.is_none()
-            && self.resolving.ask_at.is_some_and(Deadline::has_passed)
-        {
-            let asked = self.resolving.queues.keys().cloned().collect();
-            let client = self.consumer.client().native_ptr();
-            let inquiry = Inquiry::ask(client, &self.settings.group, asked, INQUIRY_WAIT);
-            self.resolving.inquiry = Some(inquiry);
-            self.resolving.ask_at = None;
-        }
-        Ok(())
+        let names: Vec<&str> = self
+            .topics
+            .iter()
+            .map(String::as_str)
+            .chain([NO_TOPIC])
+            .collect();
+        self.consumer
+            .subscribe(&names)
+            .map_err(GroupError::refused("subscribe"))
     }
 
-    fn start(
-        &mut self,
-        answers: Vec<(Partition, Answer)>,
-        events: &mut Vec<Event>,
-    ) -> Result<(), GroupError> {
-        let mut known = Vec::new();
-        for (partition, answer) in answers {
-            match answer {
-                Answer::Stable(committed) if self.resolving.queues.contains_key(&partition) => {
-                    known.push((partition, committed));
-                }
-                Answer::Refused(failure) => {
-                    tracing::warn!(%partition, %failure, "committed position is not known yet");
-                }
-                Answer::Stable(_) | Answer::Unstable => {}
-            }
-        }
-        let starts = known.iter().map(|(partition, committed)| {
-            let offset = committed
-                .as_ref()
-                .map_or(Offset::Beginning, |c| Offset::Offset(c.offset));
-            (partition, offset)
-        });
-        let started = self.seek_all(starts)?;
-        known.retain(|(partition, _)| started.contains(partition));
+    /// Starts to read the partitions whose positions have become known.
+    fn welcome(&mut self, events: &mut Vec<Event>) -> Result<(), GroupError> {
+        let client = self.consumer.client().native_ptr();
+        let answers = self.intake.poll(client, &self.settings.group);
+        let answers = answers.map_err(GroupError::refused("committed positions"))?;
+        let known = self.with_starts(stable(answers));
+        let moved = self.seek_all(
+            known
+                .iter()
+                .map(|(partition, _, start)| (partition, *start)),
+        )?;
+        let moved: BTreeSet<_> = moved
+            .into_iter()
+            .filter(|e| e.failure.is_none())
+            .map(|e| e.partition)
+            .collect();
+        let known: Vec<_> = known
+            .into_iter()
+            .filter(|(p, ..)| moved.contains(p))
+            .collect();
         let mut list = TopicPartitionList::with_capacity(known.len());
-        for (partition, _) in &known {
+        for (partition, ..) in &known {
             list.add_partition(&partition.topic, partition.number);
         }
         if list.count() > 0 {
@@ -551,15 +528,12 @@ impl GroupConsumer {
                 .resume(&list)
                 .map_err(GroupError::refused("resume"))?;
         }
-        for (partition, committed) in known {
-            let queue = self
-                .resolving
-                .queues
-                .remove(&partition)
-                .expect("it was looked up above");
+        for (partition, committed, start) in known {
+            let Some(queue) = self.intake.forget(&partition) else {
+                continue;
+            };
             queue.wake(self.waker.pipe());
-            let position = committed.as_ref().map_or(0, |committed| committed.offset);
-            let queue = PartitionQueue::new(queue, position);
+            let queue = PartitionQueue::new(queue, start);
             self.owned.insert(
                 partition.clone(),
                 Owned {
@@ -576,55 +550,64 @@ impl GroupConsumer {
         Ok(())
     }
 
-    /// Moves partitions, and says which of them had begun and could be moved.
+    /// Where each partition is to be read from: its position, or else the log's beginning. Those
+    /// whose beginning is not known yet are left for the next answer.
+    fn with_starts(
+        &self,
+        known: Vec<(Partition, Option<Committed>)>,
+    ) -> Vec<(Partition, Option<Committed>, i64)> {
+        let is_new = |(_, committed): &&(Partition, Option<Committed>)| committed.is_none();
+        let new: Vec<_> = known
+            .iter()
+            .filter(is_new)
+            .map(|(p, _)| p.clone())
+            .collect();
+        let lows = self
+            .beginnings(&new, intake::ANSWER_WAIT)
+            .unwrap_or_else(|failure| {
+                tracing::warn!(%failure, "beginnings are not known yet");
+                Vec::new()
+            });
+        let lows: BTreeMap<_, _> = new.into_iter().zip(lows).collect();
+        let start = |(partition, committed): (Partition, Option<Committed>)| {
+            let start = match (&committed, lows.get(&partition)) {
+                (Some(committed), _) => committed.offset,
+                (None, Some(Ok(low))) => *low,
+                (None, _) => return None,
+            };
+            Some((partition, committed, start))
+        };
+        known.into_iter().filter_map(start).collect()
+    }
+
+    /// Moves partitions; a partition's own failure, that it has not begun for instance, comes with
+    /// it.
     fn seek_all<'p>(
         &self,
-        starts: impl IntoIterator<Item = (&'p Partition, Offset)>,
-    ) -> Result<BTreeSet<Partition>, GroupError> {
+        starts: impl IntoIterator<Item = (&'p Partition, i64)>,
+    ) -> Result<Vec<native::Element>, GroupError> {
         let failed = GroupError::refused("seek");
         let mut list = TopicPartitionList::new();
-        for (partition, offset) in starts {
+        for (partition, start) in starts {
+            let offset = Offset::Offset(start);
             list.add_partition_offset(&partition.topic, partition.number, offset)
                 .map_err(&failed)?;
         }
         if list.count() == 0 {
-            return Ok(BTreeSet::new());
+            return Ok(Vec::new());
         }
         let moved = self
             .consumer
-            .seek_partitions(list, INQUIRY_WAIT)
+            .seek_partitions(list, intake::ANSWER_WAIT)
             .map_err(failed)?;
-        let moved = native::elements_of(&moved).into_iter();
-        Ok(moved
-            .filter(|e| e.failure.is_none())
-            .map(|e| e.partition)
-            .collect())
-    }
-
-    fn judge(error: &KafkaError) -> Result<(), GroupError> {
-        let failure = Failure::of_crate(error);
-        match (error, failure.code) {
-            (_, Code::FencedInstanceId) | (KafkaError::MessageConsumptionFatal(_), _) => {
-                Err(GroupError::Fenced(failure))
-            }
-            (_, Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed) => {
-                Err(GroupError::Refused {
-                    act: "poll",
-                    failure,
-                })
-            }
-            _ => {
-                tracing::warn!(%failure, "consumer reports");
-                Ok(())
-            }
-        }
+        Ok(native::elements_of(&moved))
     }
 }
 
 impl Drop for GroupConsumer {
     /// Leaves without a word to the coordinator: as a static member it may be back at once.
     fn drop(&mut self) {
-        let rebalances = std::sync::Arc::clone(self.consumer.context());
+        let rebalances = Arc::clone(self.consumer.context());
         rebalances.close();
         let unserved = self
             .going
@@ -636,6 +619,38 @@ impl Drop for GroupConsumer {
             rebalances.comply(&self.consumer, &change);
         }
     }
+}
+
+fn stable(answers: Vec<(Partition, Answer)>) -> Vec<(Partition, Option<Committed>)> {
+    let stable = |(partition, answer)| match answer {
+        Answer::Stable(committed) => Some((partition, committed)),
+        Answer::Unstable => None,
+        Answer::Refused(failure) => {
+            tracing::warn!(%partition, %failure, "committed position is not known yet");
+            None
+        }
+    };
+    answers.into_iter().filter_map(stable).collect()
+}
+
+/// Which of the errors that concern no call end membership.
+fn judge(error: &KafkaError) -> Result<(), GroupError> {
+    let failure = Failure::of_crate(error);
+    match (error, failure.code) {
+        (_, Code::FencedInstanceId) | (KafkaError::MessageConsumptionFatal(_), _) => {
+            return Err(GroupError::Fenced(failure));
+        }
+        (_, Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed) => {
+            return Err(GroupError::Refused {
+                act: "poll",
+                failure,
+            });
+        }
+        // A topic may be made after it is named here, and one of ours never is.
+        (_, Code::UnknownTopicOrPartition) => tracing::debug!(%failure, "consumer reports"),
+        _ => tracing::warn!(%failure, "consumer reports"),
+    }
+    Ok(())
 }
 
 fn consumer(
@@ -654,7 +669,7 @@ fn consumer(
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
+        .set("enable.partition.eof", "false")
         .set("auto.offset.reset", "error")
         .set("topic.metadata.refresh.interval.ms", "30000")
         .set("fetch.wait.max.ms", ms(settings.fetch_wait))

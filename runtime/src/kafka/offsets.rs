@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::ptr::{NonNull, null_mut};
 use std::time::Duration;
 
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use rdkafka_sys as sys;
@@ -26,8 +27,8 @@ pub(super) enum Edge {
 ///
 /// Blocks for at most `wait`. The outer failure concerns the whole request, an inner one its
 /// partition.
-pub(super) fn edges(
-    client: *mut sys::rd_kafka_t,
+pub(super) fn edges<C: ClientContext>(
+    client: &Client<C>,
     partitions: &[Partition],
     (edge, isolation): (Edge, Isolation),
     wait: Duration,
@@ -43,8 +44,18 @@ pub(super) fn edges(
     for partition in partitions {
         list.add_partition_offset(&partition.topic, partition.number, spec)?;
     }
-    let answer = Answer::ask(client, &list, isolation, wait)?;
-    let found = answer.offsets()?;
+    let answer = Answer::ask(client.native_ptr(), &list, isolation, wait)?;
+    let found = match answer.offsets() {
+        Ok(found) => found,
+        // No partition has a leader, which most often means that there is no such topic.
+        Err(failure) if failure.code == Code::NoEnt => {
+            return partitions
+                .iter()
+                .map(|wanted| Ok(Err(absence(client, wanted, wait))))
+                .collect();
+        }
+        Err(failure) => return Err(failure),
+    };
     let missing = || Err(Failure::of(Code::UnknownPartition));
     let edge_of = |wanted: &Partition| {
         let same = |(partition, _): &&(Partition, _)| partition == wanted;
@@ -54,6 +65,20 @@ pub(super) fn edges(
             .map_or_else(missing, |(_, offset)| offset.clone())
     };
     Ok(partitions.iter().map(edge_of).collect())
+}
+
+/// Why a partition has no leader.
+fn absence<C: ClientContext>(client: &Client<C>, wanted: &Partition, wait: Duration) -> Failure {
+    let metadata = match client.fetch_metadata(Some(&wanted.topic), wait) {
+        Ok(metadata) => metadata,
+        Err(error) => return error.into(),
+    };
+    let topic = metadata
+        .topics()
+        .iter()
+        .find(|topic| topic.name() == &*wanted.topic);
+    let error = topic.and_then(|topic| topic.error()).map(Code::from);
+    Failure::of(error.unwrap_or(Code::LeaderNotAvailable))
 }
 
 struct Answer(NonNull<sys::rd_kafka_event_t>);

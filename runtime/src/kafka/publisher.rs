@@ -199,8 +199,7 @@ pub(super) fn idempotent(config: &mut ClientConfig, linger: Duration, record_byt
         .set("batch.size", "1000000")
         .set("message.max.bytes", record_bytes_max.to_string())
         .set("retry.backoff.ms", "5")
-        .set("retry.backoff.max.ms", "500")
-        .set("topic.metadata.propagation.max.ms", "5000");
+        .set("retry.backoff.max.ms", "500");
 }
 
 /// librdkafka's form of a record.

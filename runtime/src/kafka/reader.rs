@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
@@ -18,6 +19,9 @@ use crate::fate::Fate;
 
 /// How many records one call takes from librdkafka at most.
 const BATCH_COUNT: usize = 10_000;
+
+/// How long brokers may take to say where partitions begin.
+const EDGE_WAIT: Duration = Duration::from_secs(10);
 
 /// Whether records of transactions that are open or aborted are seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,10 +130,11 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Begins to read `spans`.
+    /// Begins to read `spans`. Where a partition begins is asked for here, so that a position is
+    /// always a number.
     ///
     /// # Errors
-    /// When the client cannot be made. Partitions that do not exist show at [`Self::next`].
+    /// When the client cannot be made, or a partition's beginning cannot be learnt.
     pub fn open(
         kafka: &KafkaConfig,
         name: &str,
@@ -144,19 +149,16 @@ impl Reader {
                 text: error.to_string(),
             })
         })?;
+        let starts = starts(&consumer, spans)?;
         let mut queues = Vec::with_capacity(spans.len());
         let mut list = TopicPartitionList::with_capacity(spans.len());
-        for (partition, start) in spans {
+        for ((partition, _), start) in spans.iter().zip(starts) {
             let client = consumer.client().native_ptr();
             let queue = Queue::of_partition(client, &partition.topic, partition.number);
             queue.wake(waker.pipe());
-            let (offset, position) = match start {
-                Start::Beginning => (Offset::Beginning, 0),
-                Start::At(offset) => (Offset::Offset(*offset), *offset),
-            };
-            list.add_partition_offset(&partition.topic, partition.number, offset)
+            list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(start))
                 .map_err(|error| open(error.into()))?;
-            queues.push((partition.clone(), PartitionQueue::new(queue, position)));
+            queues.push((partition.clone(), PartitionQueue::new(queue, start)));
         }
         consumer.assign(&list).map_err(|error| open(error.into()))?;
         Ok(Self {
@@ -215,8 +217,7 @@ impl Reader {
         wait: Duration,
     ) -> Result<Vec<Watermarks>, ReadError> {
         let partitions: Vec<_> = self.partitions().cloned().collect();
-        let client = self.consumer.client().native_ptr();
-        watermarks(client, &partitions, isolation, wait)
+        watermarks(self.consumer.client(), &partitions, isolation, wait)
     }
 
     /// Reads every partition up to its end in `ends`, and hands each record on; the index is the
@@ -268,31 +269,68 @@ impl Reader {
     }
 }
 
+/// Where reading of each span begins, as a number.
+fn starts(
+    consumer: &BaseConsumer<Context>,
+    spans: &[(Partition, Start)],
+) -> Result<Vec<i64>, ReadError> {
+    let from_beginning = spans.iter().filter(|(_, start)| *start == Start::Beginning);
+    let asked: Vec<_> = from_beginning
+        .map(|(partition, _)| partition.clone())
+        .collect();
+    let mut lows = lows(consumer.client(), &asked, EDGE_WAIT)?.into_iter();
+    let start = |(_, start): &(Partition, Start)| match start {
+        Start::At(offset) => *offset,
+        Start::Beginning => lows
+            .next()
+            .expect("one answer for each partition asked for"),
+    };
+    Ok(spans.iter().map(start).collect())
+}
+
 /// The edges of partitions, from any client.
-pub(super) fn watermarks(
-    client: *mut rdkafka_sys::rd_kafka_t,
+pub(super) fn watermarks<C: ClientContext>(
+    client: &Client<C>,
     partitions: &[Partition],
     isolation: Isolation,
     wait: Duration,
 ) -> Result<Vec<Watermarks>, ReadError> {
-    let ask = |edge| -> Result<Vec<i64>, ReadError> {
-        let fail = |partition: &Partition, failure: Failure| ReadError::Partition {
-            partition: partition.clone(),
-            failure,
-        };
-        let answers = edges(client, partitions, (edge, isolation), wait)
-            .map_err(|failure| fail(&partitions[0], failure))?;
-        let named = partitions.iter().zip(answers);
-        named
-            .map(|(p, answer)| answer.map_err(|failure| fail(p, failure)))
-            .collect()
-    };
-    let (low, high) = (ask(Edge::Low)?, ask(Edge::High)?);
+    let low = lows(client, partitions, wait)?;
+    let high = edges_or_error(client, partitions, (Edge::High, isolation), wait)?;
     Ok(low
         .into_iter()
         .zip(high)
         .map(|(low, high)| Watermarks { low, high })
         .collect())
+}
+
+fn lows<C: ClientContext>(
+    client: &Client<C>,
+    partitions: &[Partition],
+    wait: Duration,
+) -> Result<Vec<i64>, ReadError> {
+    edges_or_error(client, partitions, (Edge::Low, Isolation::Committed), wait)
+}
+
+fn edges_or_error<C: ClientContext>(
+    client: &Client<C>,
+    partitions: &[Partition],
+    edge: (Edge, Isolation),
+    wait: Duration,
+) -> Result<Vec<i64>, ReadError> {
+    let failed = |partition: &Partition, failure| ReadError::Partition {
+        partition: partition.clone(),
+        failure,
+    };
+    let Some(first) = partitions.first() else {
+        return Ok(Vec::new());
+    };
+    let answers =
+        edges(client, partitions, edge, wait).map_err(|failure| failed(first, failure))?;
+    let named = partitions.iter().zip(answers);
+    named
+        .map(|(partition, answer)| answer.map_err(|failure| failed(partition, failure)))
+        .collect()
 }
 
 fn consumer(
@@ -312,7 +350,6 @@ fn consumer(
         .set("isolation.level", isolation)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "error")
         .set("fetch.wait.max.ms", "20")
         .set("fetch.queue.backoff.ms", "5")

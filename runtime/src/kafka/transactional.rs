@@ -308,6 +308,21 @@ impl Transactional {
         }
     }
 
+    /// Adds positions to the transaction before its end; [`Self::commit`] adds those that it is
+    /// given itself. Until the transaction is decided, nobody learns these partitions' positions.
+    ///
+    /// # Errors
+    /// [`TransactionError::Failed`]: the transaction must be aborted.
+    pub fn add_positions(
+        &self,
+        positions: &[Position],
+        group: &ConsumerGroupMetadata,
+    ) -> Result<(), TransactionError> {
+        let deadline = Deadline::after(self.call_timeout());
+        let added = self.send_positions(positions, group, deadline);
+        added.map_err(|call| TransactionError::Failed(call.failure))
+    }
+
     /// Makes everything sent since [`Self::begin`] true together with `positions`.
     ///
     /// Blocks until the broker answered, for less than the transaction's timeout.

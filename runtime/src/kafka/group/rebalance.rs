@@ -13,9 +13,9 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 
-use super::context;
-use super::native::elements_of;
-use super::record::Partition;
+use crate::kafka::context;
+use crate::kafka::native::elements_of;
+use crate::kafka::record::Partition;
 
 /// A decision of the coordinator.
 #[derive(Debug)]
