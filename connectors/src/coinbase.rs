@@ -6,6 +6,10 @@ mod fields;
 pub mod advanced;
 pub mod exchange;
 
+mod service;
+
+pub use service::{CoinbaseConfig, KEYS, run};
+
 use schemas::control::Exchange;
 
 use crate::exchange::Protocol;

@@ -23,11 +23,9 @@ pub trait Protocol: Send + Sync + 'static {
     /// The feed's public address.
     fn public_url(&self) -> &'static str;
 
-    /// Frames that ask for what is wanted, and for heartbeats.
-    fn subscribe(&self, wanted: &Wanted) -> Vec<String>;
-
-    /// Frames that end what is no longer wanted.
-    fn unsubscribe(&self, unwanted: &Wanted) -> Vec<String>;
+    /// Frames that lead from what a connection was asked for to what is wanted now; a new one was
+    /// asked for nothing. Heartbeats are always part of it.
+    fn requests(&self, before: &Wanted, after: &Wanted) -> Vec<String>;
 
     /// What a frame says. Total: whatever the text, an answer and never a panic.
     ///

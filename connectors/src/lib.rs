@@ -13,7 +13,8 @@
 //! counted, and no connector knows what a window or an alert is.
 //!
 //! Read in this order: [`subscription`], [`exchange`], [`coinbase`], [`series`], [`mapping`],
-//! [`market`], [`translate`].
+//! [`market`], [`translate`]; then what does I/O: [`websocket`], [`delivery`], [`resume`],
+//! [`connection`].
 
 pub mod subscription;
 
@@ -25,3 +26,11 @@ pub mod series;
 
 pub mod market;
 pub mod translate;
+
+pub mod delivery;
+pub mod resume;
+pub mod websocket;
+
+pub mod connection;
+
+pub mod telemetry;

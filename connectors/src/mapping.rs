@@ -135,12 +135,10 @@ pub enum FeedState {
     Silent,
     /// The connection ended.
     Disconnected,
-    /// What is wanted changed, or depth must begin anew.
+    /// What is wanted changed, or a lost connection is being made anew.
     Resubscribing,
     /// The exchange said no.
     Refused,
-    /// A frame could not be read.
-    Unreadable,
     /// Trade ids began anew.
     Renumbered,
 }
@@ -154,7 +152,6 @@ impl FeedState {
             Self::Disconnected => "disconnected",
             Self::Resubscribing => "resubscribing",
             Self::Refused => "refused",
-            Self::Unreadable => "unreadable",
             Self::Renumbered => "renumbered",
         }
     }
@@ -163,7 +160,7 @@ impl FeedState {
         match self {
             Self::Connected | Self::Resubscribing => Severity::Info,
             Self::Silent | Self::Disconnected | Self::Renumbered => Severity::Warning,
-            Self::Refused | Self::Unreadable => Severity::Error,
+            Self::Refused => Severity::Error,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! once between two restarts of the numbering, and the holes are exactly the numbers between the
 //! lowest and the highest that never came.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use schemas::time::EventTime;
 
@@ -81,6 +81,32 @@ impl Series {
             holes: VecDeque::new(),
             suspected_count: 0,
         }
+    }
+
+    /// The series of numbers that came earlier, by their times, and of the holes in them that were
+    /// declared then; `None` without numbers.
+    pub fn restored(
+        numbers: &BTreeMap<i64, EventTime>,
+        declared: &[(i64, i64)],
+        received_at: EventTime,
+    ) -> Option<Self> {
+        let mut numbers = numbers.iter();
+        let (first, mut after) = numbers.next()?;
+        let mut series = Self::starting(*first);
+        let seen = Seen {
+            at: None,
+            received_at,
+        };
+        for (number, at) in numbers {
+            series.observe(*number, seen, *after);
+            after = at;
+        }
+        for hole in &mut series.holes {
+            let covers = |(first, last): &(i64, i64)| *first <= hole.first && hole.last <= *last;
+            hole.declared = declared.iter().any(covers);
+            series.suspected_count -= usize::from(hole.declared);
+        }
+        Some(series)
     }
 
     /// The highest number so far, come or missing.
@@ -321,6 +347,20 @@ mod tests {
         assert_eq!((holes[0].first, holes[0].last), (2, 2));
         series.expect_up_to(3, seen(0), START);
         assert!(!series.is_unsettled());
+    }
+
+    #[test]
+    fn an_earlier_series_goes_on_with_its_holes() {
+        let numbers = [1, 2, 5, 9].map(|n| (n, EventTime::from_ms(n * 10)));
+        let numbers = BTreeMap::from(numbers);
+        assert_eq!(Series::restored(&BTreeMap::new(), &[], START), None);
+        let mut series = Series::restored(&numbers, &[(3, 4)], START).unwrap();
+        let late = Arrival::Filled { declared: true };
+        assert_eq!(series.observe(3, seen(0), START), late);
+        let holes = series.declare_all();
+        let holes: Vec<_> = holes.iter().map(|h| (h.first, h.last, h.after)).collect();
+        assert_eq!(holes, [(6, 8, EventTime::from_ms(50))]);
+        assert_eq!(series.last(), 9);
     }
 
     #[test]

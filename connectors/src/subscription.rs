@@ -195,15 +195,15 @@ mod tests {
         let first = feed(&["BTC-USD", "ETH-USD"], &[Channel::Trades]);
         let second = feed(&["BTC-USD"], &[Channel::Trades, Channel::Depth]);
         let all = Subscriptions::of(Exchange::CoinbaseAdvanced, [(&a, &first), (&b, &second)]);
-        let tenants = |audience| all.tenants(&audience).cloned().collect::<Vec<_>>();
-        assert_eq!(
-            tenants(audience(Channel::Trades, "BTC-USD")),
-            [a.clone(), b.clone()]
-        );
-        assert_eq!(tenants(audience(Channel::Trades, "ETH-USD")), [a.clone()]);
-        assert_eq!(tenants(audience(Channel::Depth, "BTC-USD")), [b.clone()]);
-        assert_eq!(tenants(audience(Channel::Quotes, "BTC-USD")), []);
-        assert_eq!(tenants(Audience::Feed), [a, b]);
+        let tenants = |audience| {
+            let ids = all.tenants(&audience).map(TenantId::as_str);
+            ids.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(tenants(audience(Channel::Trades, "BTC-USD")), "a b");
+        assert_eq!(tenants(audience(Channel::Trades, "ETH-USD")), "a");
+        assert_eq!(tenants(audience(Channel::Depth, "BTC-USD")), "b");
+        assert_eq!(tenants(audience(Channel::Quotes, "BTC-USD")), "");
+        assert_eq!(tenants(Audience::Feed), "a b");
         let wanted = all.wanted();
         assert!(wanted.has(Channel::Depth, "BTC-USD") && !wanted.has(Channel::Depth, "ETH-USD"));
     }

@@ -30,6 +30,10 @@ const FRAMES_GRACE: Grace = Grace {
 
 /// What is to be published, and for whom.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an output lives for one frame, in a reused list"
+)]
 pub enum Output {
     /// For the `events` topics of an audience.
     Event(Audience, Event),
@@ -108,8 +112,15 @@ impl Translator {
         counts
     }
 
-    /// What is wanted from now on: markets that are new begin, others are forgotten.
-    pub fn want(&mut self, wanted: Wanted, at: EventTime, out: &mut Vec<Output>) {
+    /// Counts a frame of which there is no text to translate.
+    pub fn unreadable(&mut self) {
+        self.counts.frames += 1;
+        self.counts.unreadable += 1;
+    }
+
+    /// What is wanted from now on: markets that are new begin, others are forgotten. Returns what
+    /// was wanted before.
+    pub fn want(&mut self, wanted: Wanted, at: EventTime, out: &mut Vec<Output>) -> Wanted {
         let before = std::mem::replace(&mut self.wanted, wanted);
         for (product, mut market) in std::mem::take(&mut self.markets) {
             if self.wanted.all_products().contains(product.as_str()) {
@@ -132,12 +143,14 @@ impl Translator {
                     .insert(product.to_owned(), Market::new(name, awaits));
             }
         }
+        before
     }
 
     /// Continues a market where an earlier process stopped: these trades were published.
     pub fn resume(&mut self, product: &str, series: Series, last_trade_at: EventTime) {
         if let Some(market) = self.markets.get_mut(product) {
             market.resume(series, last_trade_at);
+            self.unsettled.insert(product.to_owned());
         }
     }
 

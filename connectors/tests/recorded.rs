@@ -1,4 +1,5 @@
 //! The recorded frames of both feeds, translated, against a naive reading of the same files.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -8,6 +9,7 @@ use connectors::coinbase;
 use connectors::mapping::FeedName;
 use connectors::subscription::Wanted;
 use connectors::translate::{FrameCounts, Output, Translator};
+use runtime::config::{Environment, Key};
 use schemas::control::{Channel, Exchange};
 use schemas::decimal::Decimal;
 use schemas::event::{Event, EventType};
@@ -26,7 +28,7 @@ struct Recorded {
 fn recorded(name: &str) -> Option<Vec<Recorded>> {
     let path = data_folder().join(name);
     let Ok(file) = std::fs::File::open(&path) else {
-        let set = std::env::var_os("PULSE_SHARED").is_some();
+        let set = shared_folder().is_some();
         assert!(
             !set,
             "PULSE_SHARED is set, and {} is not there",
@@ -47,10 +49,20 @@ fn recorded(name: &str) -> Option<Vec<Recorded>> {
     Some(lines.collect())
 }
 
+const SHARED: Key = Key {
+    name: "PULSE_SHARED",
+    default: None,
+    doc: "The folder whose `data` holds the recorded frames; beside the repository unless set.",
+};
+
+/// The folder that was set, if any.
+fn shared_folder() -> Option<PathBuf> {
+    Environment::of_process().optional(&SHARED).flatten()
+}
+
 fn data_folder() -> PathBuf {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = std::env::var_os("PULSE_SHARED").map_or(beside, PathBuf::from);
-    shared.join("data")
+    shared_folder().unwrap_or(beside).join("data")
 }
 
 /// A translator that wants every channel of every product named in the frames.

@@ -33,18 +33,15 @@ impl Protocol for AdvancedFeed {
         "wss://advanced-trade-ws.coinbase.com"
     }
 
-    /// One frame per channel, as the exchange demands; trades before quotes.
-    fn subscribe(&self, wanted: &Wanted) -> Vec<String> {
-        let mut frames = request("subscribe", wanted);
-        if !frames.is_empty() {
+    /// One frame per channel, as the exchange demands; trades before quotes. Heartbeats belong to
+    /// the connection, whatever else it carries.
+    fn requests(&self, before: &Wanted, after: &Wanted) -> Vec<String> {
+        let mut frames = request("unsubscribe", &before.without(after));
+        frames.extend(request("subscribe", &after.without(before)));
+        if before.is_empty() && !after.is_empty() {
             frames.push(json!({"type": "subscribe", "channel": "heartbeats"}).to_string());
         }
         frames
-    }
-
-    /// Heartbeats go on: they belong to the connection.
-    fn unsubscribe(&self, unwanted: &Wanted) -> Vec<String> {
-        request("unsubscribe", unwanted)
     }
 
     fn read<'a>(&self, text: &'a str) -> Result<Frame<'a>, Unreadable> {

@@ -31,12 +31,11 @@ impl Protocol for ExchangeFeed {
         "wss://ws-feed.exchange.coinbase.com"
     }
 
-    fn subscribe(&self, wanted: &Wanted) -> Vec<String> {
-        request("subscribe", wanted)
-    }
-
-    fn unsubscribe(&self, unwanted: &Wanted) -> Vec<String> {
-        request("unsubscribe", unwanted)
+    fn requests(&self, before: &Wanted, after: &Wanted) -> Vec<String> {
+        let mut frames = vec![];
+        frames.extend(request("unsubscribe", after, before));
+        frames.extend(request("subscribe", before, after));
+        frames
     }
 
     fn read<'a>(&self, text: &'a str) -> Result<Frame<'a>, Unreadable> {
@@ -45,8 +44,10 @@ impl Protocol for ExchangeFeed {
     }
 }
 
-/// One frame for all channels; trades are asked for first, so that they mostly come first.
-fn request(verb: &str, wanted: &Wanted) -> Vec<String> {
+/// One frame for all that is in `this` and not in `other`; trades are asked for first, so that they
+/// mostly come first.
+fn request(verb: &str, other: &Wanted, this: &Wanted) -> Option<String> {
+    let part = this.without(other);
     let names = [
         (Channel::Trades, "matches"),
         (Channel::Quotes, "ticker"),
@@ -54,16 +55,17 @@ fn request(verb: &str, wanted: &Wanted) -> Vec<String> {
     ];
     let mut channels = vec![];
     for (channel, name) in names {
-        let products: Vec<_> = wanted.products(channel).collect();
+        let products: Vec<_> = part.products(channel).collect();
         if !products.is_empty() {
             channels.push(json!({"name": name, "product_ids": products}));
         }
     }
-    if channels.is_empty() {
-        return vec![];
+    let others = other.all_products();
+    let beats: Vec<_> = this.all_products().difference(&others).copied().collect();
+    if !beats.is_empty() {
+        channels.push(json!({"name": "heartbeat", "product_ids": beats}));
     }
-    channels.push(json!({"name": "heartbeat", "product_ids": wanted.all_products()}));
-    vec![json!({"type": verb, "channels": channels}).to_string()]
+    (!channels.is_empty()).then(|| json!({"type": verb, "channels": channels}).to_string())
 }
 
 /// Every field that a frame of any type may have; the type says which must be there.

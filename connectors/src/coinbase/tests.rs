@@ -358,7 +358,7 @@ fn requests_name_channels_as_the_exchange_does() {
     wanted.add(Channel::Quotes, "BTC-USD");
     wanted.add(Channel::Depth, "ETH-USD");
     assert_eq!(
-        protocol(Flat).subscribe(&wanted),
+        protocol(Flat).requests(&Wanted::default(), &wanted),
         [concat!(
             r#"{"channels":[{"name":"matches","product_ids":["BTC-USD"]},"#,
             r#"{"name":"ticker","product_ids":["BTC-USD"]},"#,
@@ -367,7 +367,7 @@ fn requests_name_channels_as_the_exchange_does() {
         )]
     );
     assert_eq!(
-        protocol(Advanced).subscribe(&wanted),
+        protocol(Advanced).requests(&Wanted::default(), &wanted),
         [
             r#"{"channel":"market_trades","product_ids":["BTC-USD"],"type":"subscribe"}"#,
             r#"{"channel":"ticker","product_ids":["BTC-USD"],"type":"subscribe"}"#,
@@ -375,10 +375,42 @@ fn requests_name_channels_as_the_exchange_does() {
             r#"{"channel":"heartbeats","type":"subscribe"}"#,
         ]
     );
-    assert_eq!(protocol(Advanced).unsubscribe(&wanted).len(), 3);
     for exchange in [Flat, Advanced] {
-        assert!(protocol(exchange).subscribe(&Wanted::default()).is_empty());
+        assert!(protocol(exchange).requests(&wanted, &wanted).is_empty());
     }
+}
+
+/// Only the difference is asked for, and a market's heartbeats end with its last channel.
+#[test]
+fn changes_ask_for_the_difference() {
+    let (mut before, mut after) = (Wanted::default(), Wanted::default());
+    before.add(Channel::Trades, "BTC-USD");
+    before.add(Channel::Depth, "BTC-USD");
+    before.add(Channel::Trades, "OLD-USD");
+    after.add(Channel::Trades, "BTC-USD");
+    after.add(Channel::Trades, "ETH-USD");
+    assert_eq!(
+        protocol(Flat).requests(&before, &after),
+        [
+            concat!(
+                r#"{"channels":[{"name":"matches","product_ids":["OLD-USD"]},"#,
+                r#"{"name":"level2_batch","product_ids":["BTC-USD"]},"#,
+                r#"{"name":"heartbeat","product_ids":["OLD-USD"]}],"type":"unsubscribe"}"#
+            ),
+            concat!(
+                r#"{"channels":[{"name":"matches","product_ids":["ETH-USD"]},"#,
+                r#"{"name":"heartbeat","product_ids":["ETH-USD"]}],"type":"subscribe"}"#
+            ),
+        ]
+    );
+    assert_eq!(
+        protocol(Advanced).requests(&before, &after),
+        [
+            r#"{"channel":"market_trades","product_ids":["OLD-USD"],"type":"unsubscribe"}"#,
+            r#"{"channel":"level2","product_ids":["BTC-USD"],"type":"unsubscribe"}"#,
+            r#"{"channel":"market_trades","product_ids":["ETH-USD"],"type":"subscribe"}"#,
+        ]
+    );
 }
 
 /// Any JSON, with the names that the protocols look at strewn in.

@@ -1,0 +1,222 @@
+//! Where an earlier process stopped, read from the log's tail: what it published is not published
+//! again, and what it never got is a gap.
+//!
+//! Bounded: the last [`TAIL_COUNT`] records of each partition that holds a wanted market. A market
+//! that is not in them begins anew with its first trade, and so does all when the tail cannot be
+//! read. Where several tenants have a market, the one that is furthest behind counts, since its
+//! trades are the ones that may be missing; the others get some of theirs twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use runtime::kafka::reader::ReadError;
+use runtime::kafka::{Admin, Isolation, KafkaConfig, Partition, Reader, Start};
+use schemas::control::Channel;
+use schemas::event::{EventType, EventView};
+use schemas::ids::{Stream, TenantId};
+use schemas::murmur2::partition_of;
+use schemas::time::EventTime;
+
+use crate::series::Series;
+use crate::subscription::{Audience, Subscriptions};
+
+/// Records read of each partition.
+pub const TAIL_COUNT: i64 = 20_000;
+
+/// How long the brokers may make no progress.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What an earlier process had published of a market.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Published {
+    /// Its trade ids.
+    pub series: Series,
+    /// Its latest trade.
+    pub last_trade_at: EventTime,
+}
+
+/// Why the tail could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// The edges of partitions are not known.
+    #[error(transparent)]
+    Admin(#[from] runtime::kafka::admin::AdminError),
+    /// A partition cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// What was published of each wanted product. Blocks.
+///
+/// # Errors
+/// When the log cannot be read.
+pub fn published(
+    kafka: &KafkaConfig,
+    name: &str,
+    exchange: &str,
+    wishes: &Subscriptions,
+    received_at: EventTime,
+) -> Result<BTreeMap<String, Published>, ResumeError> {
+    let admin = Admin::new(kafka)?;
+    let mut furthest_behind: BTreeMap<String, Published> = BTreeMap::new();
+    for tenant in wishes.tenants(&Audience::Feed) {
+        let subjects = subjects(exchange, wishes, tenant);
+        let tail = read_tail(kafka, &admin, name, tenant, subjects)?;
+        for (product, seen) in tail {
+            let Some(published) = seen.published(received_at) else {
+                continue;
+            };
+            let held = furthest_behind.get(&product);
+            if held.is_none_or(|held| published.series.last() < held.series.last()) {
+                furthest_behind.insert(product, published);
+            }
+        }
+    }
+    Ok(furthest_behind)
+}
+
+/// The subjects whose trades the tenant wants, with their products.
+fn subjects(exchange: &str, wishes: &Subscriptions, tenant: &TenantId) -> BTreeMap<String, String> {
+    let wanted = wishes.wanted();
+    let wants = |product: &&str| {
+        let audience = Audience::Market {
+            channel: Channel::Trades,
+            product: (*product).into(),
+        };
+        wishes.tenants(&audience).any(|t| t == tenant)
+    };
+    let products = wanted.products(Channel::Trades).filter(wants);
+    products
+        .map(|product| (format!("{exchange}:{product}"), product.to_owned()))
+        .collect()
+}
+
+fn read_tail(
+    kafka: &KafkaConfig,
+    admin: &Admin,
+    name: &str,
+    tenant: &TenantId,
+    subjects: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, Tail>, ResumeError> {
+    let topic = tenant.topic(Stream::Events).to_string();
+    let Some(count) = admin.partition_count(&topic, PATIENCE)? else {
+        return Ok(BTreeMap::new());
+    };
+    let numbers: BTreeSet<_> = subjects
+        .keys()
+        .map(|subject| partition_of(subject.as_bytes(), count))
+        .collect();
+    let partitions: Vec<_> = numbers.iter().map(|n| Partition::new(&topic, *n)).collect();
+    if partitions.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let edges = admin.watermarks(&partitions, Isolation::Committed, PATIENCE)?;
+    let spans: Vec<_> = partitions
+        .into_iter()
+        .zip(&edges)
+        .map(|(partition, edge)| (partition, Start::At(edge.low.max(edge.high - TAIL_COUNT))))
+        .collect();
+    let ends: Vec<_> = edges.iter().map(|edge| edge.high).collect();
+    let reader = Reader::open(kafka, name, Isolation::Committed, &spans)?;
+    let mut tails: BTreeMap<String, Tail> = BTreeMap::new();
+    reader.read_until(&ends, PATIENCE, |_, record| {
+        let Some(Ok(event)) = record.value().map(EventView::decode) else {
+            return;
+        };
+        if let Some(product) = subjects.get(event.subject.as_str()) {
+            tails.entry(product.clone()).or_default().take(&event);
+        }
+    })?;
+    Ok(tails)
+}
+
+/// A market's trades and gaps in the tail.
+#[derive(Default)]
+struct Tail {
+    trades: BTreeMap<i64, EventTime>,
+    gaps: Vec<(i64, i64)>,
+}
+
+impl Tail {
+    fn take(&mut self, event: &EventView<'_>) {
+        match EventType::from_bytes(event.event_type.as_bytes()) {
+            Some(EventType::Trade) => {
+                if let Some(trade_id) = event.sequence {
+                    self.trades.insert(trade_id, event.occurred_at);
+                }
+            }
+            Some(EventType::Gap) => self.gaps.extend(named(event)),
+            _ => {}
+        }
+    }
+
+    fn published(&self, received_at: EventTime) -> Option<Published> {
+        Some(Published {
+            series: Series::restored(&self.trades, &self.gaps, received_at)?,
+            last_trade_at: *self.trades.values().max()?,
+        })
+    }
+}
+
+/// The trade ids that a gap names.
+fn named(gap: &EventView<'_>) -> Option<(i64, i64)> {
+    let bound = |name| -> Option<i64> {
+        let units = gap.metrics.get(name)?.units();
+        i64::try_from(units / schemas::decimal::Decimal::ONE.units()).ok()
+    };
+    (gap.tags.get("series")?.as_str() == "trade_id")
+        .then(|| Some((bound("first")?, bound("last")?)))?
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::decimal::Decimal;
+
+    use super::*;
+    use crate::exchange::{Side, Trade};
+    use crate::mapping::MarketName;
+
+    fn trade(trade_id: i64) -> Vec<u8> {
+        let trade = Trade {
+            product: "A".into(),
+            trade_id,
+            occurred_at: EventTime::from_ms(trade_id),
+            price: Decimal::ONE,
+            size: Decimal::ONE,
+            taker: Side::Buy,
+        };
+        let event = MarketName::new("coinbase", "A").trade(&trade, EventTime::from_ms(0));
+        let mut bytes = vec![];
+        event.encode(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_tail_is_the_series_as_it_was_published() {
+        let mut tail = Tail::default();
+        let mut series = Series::starting(10);
+        let seen = crate::series::Seen {
+            at: None,
+            received_at: EventTime::from_ms(0),
+        };
+        series.observe(14, seen, EventTime::from_ms(10));
+        let holes = series.declare_all();
+        let gap = MarketName::new("coinbase", "A").gap(&holes[0], EventTime::from_ms(0));
+        let mut records = vec![trade(14), trade(10), trade(17), trade(14)];
+        records.push(vec![]);
+        gap.encode(&mut records[4]);
+        for record in &records {
+            tail.take(&EventView::decode(record).unwrap());
+        }
+        let mut published = tail.published(EventTime::from_ms(0)).unwrap();
+        assert_eq!(published.last_trade_at, EventTime::from_ms(17));
+        let open = published.series.declare_all();
+        assert_eq!(
+            open.len(),
+            1,
+            "the gap that was named is not named again: {open:?}"
+        );
+        assert_eq!((open[0].first, open[0].last), (15, 16));
+        assert_eq!(Tail::default().published(EventTime::from_ms(0)), None);
+    }
+}
