@@ -1,1 +1,35 @@
-//! PulseStream: tests.
+//! What the real tests stand on: an installation of its own, with real servers and our own programs
+//! as processes.
+//!
+//! Nothing here is a mock. A test that kills something starts an installation of its own.
+
+pub mod installation;
+pub mod samples;
+pub mod tables;
+pub mod topic;
+pub mod trades;
+
+use std::time::{Duration, Instant};
+
+pub use installation::Installation;
+
+/// Longer than any step of a test takes, on a machine that builds something else meanwhile.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Polls until `probe` gives something, and fails with what it said last when it never does.
+///
+/// # Panics
+/// When [`PATIENCE`] runs out.
+pub async fn eventually<T, E: std::fmt::Display>(
+    what: &str,
+    mut probe: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    let began = Instant::now();
+    loop {
+        match probe().await {
+            Ok(found) => return found,
+            Err(last) => assert!(began.elapsed() < PATIENCE, "{what}: {last}"),
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}

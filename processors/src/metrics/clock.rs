@@ -20,8 +20,11 @@ pub struct Clock {
 
 impl Clock {
     /// Of a subject that nothing was seen of.
-    pub const NEW: Self =
-        Self { seen: EventTime::MIN, at: BrokerTime::MIN, floor: EventTime::MIN };
+    pub const NEW: Self = Self {
+        seen: EventTime::MIN,
+        at: BrokerTime::MIN,
+        floor: EventTime::MIN,
+    };
 
     /// `seen − bound`: the watermark without silence.
     #[inline]
@@ -42,7 +45,8 @@ impl Clock {
     /// What an event's time must reach not to be late.
     #[inline]
     pub fn limit_at(&self, limits: &Limits) -> EventTime {
-        self.floor.max(self.settled(limits).plus_ms(-limits.allowed_lateness_ms))
+        self.floor
+            .max(self.settled(limits).plus_ms(-limits.allowed_lateness_ms))
     }
 
     /// Takes an event in order in.
@@ -58,7 +62,10 @@ impl Clock {
     /// The earliest "now" at which the watermark reaches `instant` by silence alone.
     #[inline]
     pub fn silent_until(&self, instant: EventTime, limits: &Limits) -> BrokerTime {
-        let missing_us = instant.as_us().saturating_sub(self.settled(limits).as_us()).max(0);
+        let missing_us = instant
+            .as_us()
+            .saturating_sub(self.settled(limits).as_us())
+            .max(0);
         let missing_ms = missing_us / 1_000 + i64::from(missing_us % 1_000 != 0);
         self.at.plus_ms(missing_ms)
     }
@@ -69,13 +76,20 @@ mod tests {
     use super::*;
 
     fn limits() -> Limits {
-        Limits { bound_ms: 500, allowed_lateness_ms: 120_000, ..Limits::default() }
+        Limits {
+            bound_ms: 500,
+            allowed_lateness_ms: 120_000,
+            ..Limits::default()
+        }
     }
 
     fn clock(events: &[(i64, i64)]) -> Clock {
         let mut clock = Clock::NEW;
         for (occurred_ms, appended_ms) in events {
-            clock.observe(EventTime::from_ms(*occurred_ms), BrokerTime::from_ms(*appended_ms));
+            clock.observe(
+                EventTime::from_ms(*occurred_ms),
+                BrokerTime::from_ms(*appended_ms),
+            );
         }
         clock
     }
@@ -102,7 +116,10 @@ mod tests {
     #[test]
     fn an_old_stream_is_late_by_its_own_clock_alone() {
         let clock = clock(&[(10_000, 9_999_000)]);
-        assert_eq!(clock.limit_at(&limits()), EventTime::from_ms(10_000 - 500 - 120_000));
+        assert_eq!(
+            clock.limit_at(&limits()),
+            EventTime::from_ms(10_000 - 500 - 120_000)
+        );
     }
 
     #[test]

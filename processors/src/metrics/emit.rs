@@ -32,7 +32,11 @@ pub(super) fn metric(
     results: &mut Vec<Option<Decimal>>,
 ) {
     let is_final = entry.has_fired();
-    let stream = if is_final { Stream::Metrics } else { Stream::MetricsOpen };
+    let stream = if is_final {
+        Stream::Metrics
+    } else {
+        Stream::MetricsOpen
+    };
     let overflow = spec.layout.results(cells.words, cells.carry, results);
     let width = Width::from_ms(spec.width_us / 1_000).expect("a meter's windows were checked");
     let head = MetricHead {
@@ -90,7 +94,12 @@ pub(super) fn late(
         event: record.value.unwrap_or_default(),
     };
     let subject = event.subject.as_bytes();
-    out.put(Stream::Late, None, |key| key.extend_from_slice(subject), |value| late.encode(value));
+    out.put(
+        Stream::Late,
+        None,
+        |key| key.extend_from_slice(subject),
+        |value| late.encode(value),
+    );
 }
 
 /// Writes a record that nobody may use, whole, with the reason.

@@ -23,8 +23,14 @@ const OPEN_SHORT_WINDOWS: Metric = Metric {
     name: "pulse_open_short_windows",
     doc: "Windows of at most a minute that have not fired.",
 };
-const SUBJECTS: Metric = Metric { name: "pulse_subjects", doc: "Subjects with a clock." };
-const IDS: Metric = Metric { name: "pulse_ids", doc: "Event identities remembered." };
+const SUBJECTS: Metric = Metric {
+    name: "pulse_subjects",
+    doc: "Subjects with a clock.",
+};
+const IDS: Metric = Metric {
+    name: "pulse_ids",
+    doc: "Event identities remembered.",
+};
 const BEHIND: Metric = Metric {
     name: "pulse_partitions_behind",
     doc: "Partitions that have records to read, or output to commit.",
@@ -37,10 +43,14 @@ const COMMITS: Metric = Metric {
     name: "pulse_commits",
     doc: "Transactions by outcome since the process started: committed, aborted or unknown.",
 };
-const COMMIT_MS: Metric =
-    Metric { name: "pulse_commit_ms", doc: "How long the last commit took, in milliseconds." };
-const RESTORES: Metric =
-    Metric { name: "pulse_restores", doc: "Partitions restored since the process started." };
+const COMMIT_MS: Metric = Metric {
+    name: "pulse_commit_ms",
+    doc: "How long the last commit took, in milliseconds.",
+};
+const RESTORES: Metric = Metric {
+    name: "pulse_restores",
+    doc: "Partitions restored since the process started.",
+};
 
 /// Every metric of this part.
 pub const METRICS: &[Metric] = &[
@@ -128,7 +138,10 @@ impl Figures {
             ("unknown", report.unknown_count),
         ];
         for (outcome, count) in outcomes {
-            set(&self.commits.get_or_create(&OutcomeLabel { outcome }), count);
+            set(
+                &self.commits.get_or_create(&OutcomeLabel { outcome }),
+                count,
+            );
         }
         set(&self.waiting, report.waiting.len() as u64);
         self.commit_ms.set(report.commit_ms);
@@ -145,10 +158,15 @@ impl Figures {
             ("dead_lettered", counts.dead_lettered),
         ];
         for (fate, count) in fates {
-            let label = FateLabel { tenant: tenant.to_string(), fate };
+            let label = FateLabel {
+                tenant: tenant.to_string(),
+                fate,
+            };
             set(&self.records.get_or_create(&label), count);
         }
-        let label = TenantLabel { tenant: tenant.to_string() };
+        let label = TenantLabel {
+            tenant: tenant.to_string(),
+        };
         let held = sum.holdings;
         let gauges = [
             (&self.windows, held.windows),

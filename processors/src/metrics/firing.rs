@@ -43,7 +43,9 @@ impl MetricsStep {
         let next_end_us = self.subjects.next_end_us[at];
         let mut due_ms = NEVER;
         if next_end_us != NEVER {
-            due_ms = clock.silent_until(EventTime::from_us(next_end_us), limits).as_ms();
+            due_ms = clock
+                .silent_until(EventTime::from_us(next_end_us), limits)
+                .as_ms();
         }
         if self.holds_droppable(subject) {
             due_ms = due_ms.min(clock.at.plus_ms(limits.silence_max_ms).as_ms());
@@ -102,7 +104,9 @@ impl MetricsStep {
 
     /// Fires one of a group's windows; gives the end of the next that has not fired.
     fn fire_run(&mut self, at: u16, id: u32, run_at: usize, upto_us: i64, out: &mut Output) -> i64 {
-        let width_us = self.meters[usize::from(at)].as_ref().map_or(0, |m| m.runs[run_at].width_us);
+        let width_us = self.meters[usize::from(at)]
+            .as_ref()
+            .map_or(0, |m| m.runs[run_at].width_us);
         let run = &self.series[id as usize].runs[run_at];
         let mut left = run.unfired_count;
         let mut next_end_us = NEVER;
@@ -123,7 +127,16 @@ impl MetricsStep {
                 break;
             }
             let start_us = entry.start_us;
-            self.fire_one(at, WindowKey { series: id, run: run_at as u8, is_pane: false, start_us }, out);
+            self.fire_one(
+                at,
+                WindowKey {
+                    series: id,
+                    run: run_at as u8,
+                    is_pane: false,
+                    start_us,
+                },
+                out,
+            );
         }
         next_end_us
     }
@@ -131,10 +144,14 @@ impl MetricsStep {
     /// Fires one window, for the first time or as a correction.
     fn fire_one(&mut self, at: u16, key: WindowKey, out: &mut Output) {
         let Self { meters, series, .. } = self;
-        let meter = meters[usize::from(at)].as_ref().expect("the meter is in force");
+        let meter = meters[usize::from(at)]
+            .as_ref()
+            .expect("the meter is in force");
         let spec = &meter.runs[usize::from(key.run)];
         let run = &mut series[key.series as usize].runs[usize::from(key.run)];
-        let Ok(index) = position(&run.windows, key.start_us) else { return };
+        let Ok(index) = position(&run.windows, key.start_us) else {
+            return;
+        };
         let entry = &mut run.windows[index];
         if !entry.has_fired() {
             run.unfired_count -= 1;
@@ -170,8 +187,12 @@ impl MetricsStep {
         for key in touched.drain(..) {
             let series = &mut self.series[key.series as usize];
             let Some(meter) = series.meter else { continue };
-            let Some(run) = series.runs.get_mut(usize::from(key.run)) else { continue };
-            let Ok(index) = position(&run.windows, key.start_us) else { continue };
+            let Some(run) = series.runs.get_mut(usize::from(key.run)) else {
+                continue;
+            };
+            let Ok(index) = position(&run.windows, key.start_us) else {
+                continue;
+            };
             let entry = &mut run.windows[index];
             entry.mark_told();
             // The state says whether there is something to tell, so this is a change of it.
@@ -187,15 +208,26 @@ impl MetricsStep {
     }
 
     fn emit(&mut self, at: u16, key: WindowKey, entry: Entry, out: &mut Output) {
-        let Self { meters, series, panes, scratch, .. } = self;
-        let meter = meters[usize::from(at)].as_ref().expect("the meter is in force");
+        let Self {
+            meters,
+            series,
+            panes,
+            scratch,
+            ..
+        } = self;
+        let meter = meters[usize::from(at)]
+            .as_ref()
+            .expect("the meter is in force");
         let spec = &meter.runs[usize::from(key.run)];
         let series = &series[key.series as usize];
         let panes = &panes[spec.panes];
         let place: (&CompiledMeter, &RunSpec, &Series) = (meter, spec, series);
         if entry.slot != NO_SLOT {
             let carry = |word| panes.carry(entry.slot, word);
-            let cells = Cells { words: panes.words(entry.slot), carry: &carry };
+            let cells = Cells {
+                words: panes.words(entry.slot),
+                carry: &carry,
+            };
             return emit::metric(out, place, &entry, &cells, &mut scratch.results);
         }
         let run = &series.runs[usize::from(key.run)];
@@ -204,12 +236,32 @@ impl MetricsStep {
         scratch.words.resize(spec.layout.word_count(), 0);
         spec.layout.clear(&mut scratch.words);
         let mut carries = vec![];
-        for pane in run.panes.iter().skip(first).take_while(|pane| pane.start_us < end_us) {
+        for pane in run
+            .panes
+            .iter()
+            .skip(first)
+            .take_while(|pane| pane.start_us < end_us)
+        {
             let from = (pane.slot, pane.start_us);
-            panes.merge_into(&spec.layout, &mut scratch.words, entry.start_us, from, &mut carries);
+            panes.merge_into(
+                &spec.layout,
+                &mut scratch.words,
+                entry.start_us,
+                from,
+                &mut carries,
+            );
         }
-        let carry = |word| carries.iter().filter(|(w, _)| *w == word).map(|(_, c)| c).sum();
-        let cells = Cells { words: &scratch.words, carry: &carry };
+        let carry = |word| {
+            carries
+                .iter()
+                .filter(|(w, _)| *w == word)
+                .map(|(_, c)| c)
+                .sum()
+        };
+        let cells = Cells {
+            words: &scratch.words,
+            carry: &carry,
+        };
         emit::metric(out, place, &entry, &cells, &mut scratch.results);
     }
 
@@ -257,15 +309,28 @@ impl MetricsStep {
 
     /// Drops the fired windows of one run that end at or before `until_us`; gives the last end.
     fn drop_run_until(&mut self, at: u16, id: u32, run_at: usize, until_us: i64) -> i64 {
-        let Self { meters, series, panes, gone, .. } = self;
-        let meter = meters[usize::from(at)].as_ref().expect("the meter is in force");
+        let Self {
+            meters,
+            series,
+            panes,
+            gone,
+            ..
+        } = self;
+        let meter = meters[usize::from(at)]
+            .as_ref()
+            .expect("the meter is in force");
         let spec = &meter.runs[run_at];
         let run = &mut series[id as usize].runs[run_at];
         let mut last_end_us = i64::MIN;
         let mut leave = |entry: &Entry, is_pane: bool| {
             if entry.is_stored() {
                 let start_us = entry.start_us;
-                let key = WindowKey { series: id, run: run_at as u8, is_pane, start_us };
+                let key = WindowKey {
+                    series: id,
+                    run: run_at as u8,
+                    is_pane,
+                    start_us,
+                };
                 gone.push(Gone::Window(key));
             }
             if entry.slot != NO_SLOT {
@@ -297,7 +362,9 @@ impl MetricsStep {
         let mut oldest_us = self.subjects.ids[at].oldest_end_us();
         let mut next_us = NEVER;
         for (meter, id) in &self.subjects.series[at] {
-            let Some(meter) = &self.meters[usize::from(*meter)] else { continue };
+            let Some(meter) = &self.meters[usize::from(*meter)] else {
+                continue;
+            };
             for (run, spec) in self.series[*id as usize].runs.iter().zip(&meter.runs) {
                 let end_us = |entry: &Entry| entry.start_us.saturating_add(spec.width_us);
                 oldest_us = oldest_us.min(run.windows.front().map_or(NEVER, end_us));
@@ -319,7 +386,9 @@ impl MetricsStep {
 
     /// Forgets a subject's oldest slice of identities: its events are late from now on.
     fn forget_oldest_slice(&mut self, subject: SubjectId) {
-        let Some(slice) = self.subjects.ids[subject as usize].remove_oldest() else { return };
+        let Some(slice) = self.subjects.ids[subject as usize].remove_oldest() else {
+            return;
+        };
         self.id_count -= slice.len() as u64;
         for chunk in 0..slice.chunk_count {
             self.gone.push(Gone::Ids(subject, slice.start_us, chunk));

@@ -46,7 +46,12 @@ pub struct Slice {
 
 impl Slice {
     fn new(start_us: i64) -> Self {
-        Self { start_us, ids: HashTable::new(), fresh: vec![], chunk_count: 0 }
+        Self {
+            start_us,
+            ids: HashTable::new(),
+            fresh: vec![],
+            chunk_count: 0,
+        }
     }
 
     /// First instant that is no longer inside.
@@ -67,7 +72,10 @@ impl Slice {
     #[inline]
     fn insert(&mut self, id: u128) -> bool {
         // The identity is a hash already.
-        match self.ids.entry(id as u64, |known| *known == id, |known| *known as u64) {
+        match self
+            .ids
+            .entry(id as u64, |known| *known == id, |known| *known as u64)
+        {
             hashbrown::hash_table::Entry::Occupied(_) => false,
             hashbrown::hash_table::Entry::Vacant(place) => {
                 place.insert(id);
@@ -114,14 +122,22 @@ impl SeenIds {
             return Seen::Before;
         }
         slice.fresh.push(id);
-        if slice.fresh.len() == 1 { Seen::FirstFresh } else { Seen::New }
+        if slice.fresh.len() == 1 {
+            Seen::FirstFresh
+        } else {
+            Seen::New
+        }
     }
 
     /// The slice that starts there, made when there is none.
     #[inline]
     pub fn slice(&mut self, start_us: i64) -> &mut Slice {
         // Nearly always the last.
-        let at = match self.slices.iter().rposition(|slice| slice.start_us <= start_us) {
+        let at = match self
+            .slices
+            .iter()
+            .rposition(|slice| slice.start_us <= start_us)
+        {
             Some(at) if self.slices[at].start_us == start_us => return &mut self.slices[at],
             Some(at) => at + 1,
             None => 0,
@@ -139,7 +155,10 @@ impl SeenIds {
 
     /// Forgets a slice.
     pub fn remove(&mut self, start_us: i64) -> Option<Slice> {
-        let at = self.slices.iter().position(|slice| slice.start_us == start_us)?;
+        let at = self
+            .slices
+            .iter()
+            .position(|slice| slice.start_us == start_us)?;
         Some(self.slices.remove(at))
     }
 
@@ -151,7 +170,11 @@ impl SeenIds {
 
     /// Forgets the oldest slice.
     pub fn remove_oldest(&mut self) -> Option<Slice> {
-        if self.slices.is_empty() { None } else { Some(self.slices.remove(0)) }
+        if self.slices.is_empty() {
+            None
+        } else {
+            Some(self.slices.remove(0))
+        }
     }
 
     /// The slices, oldest first.
@@ -161,7 +184,9 @@ impl SeenIds {
 
     /// The slice that starts there.
     pub fn get_mut(&mut self, start_us: i64) -> Option<&mut Slice> {
-        self.slices.iter_mut().find(|slice| slice.start_us == start_us)
+        self.slices
+            .iter_mut()
+            .find(|slice| slice.start_us == start_us)
     }
 
     /// True when nothing is remembered.

@@ -36,10 +36,13 @@ impl MetricsStep {
     pub(super) fn add_meter(&mut self, named: &NamedMeter, partial_below: u32) {
         let panes = &mut self.panes;
         let memory = |word_count: usize| {
-            panes.iter().position(|p| p.word_count() == word_count).unwrap_or_else(|| {
-                panes.push(Panes::new(word_count));
-                panes.len() - 1
-            })
+            panes
+                .iter()
+                .position(|p| p.word_count() == word_count)
+                .unwrap_or_else(|| {
+                    panes.push(Panes::new(word_count));
+                    panes.len() - 1
+                })
         };
         let meter = CompiledMeter::new(named, partial_below, memory);
         let at = match self.meters.iter().position(Option::is_none) {
@@ -68,8 +71,12 @@ impl MetricsStep {
 
     fn drop_meter(&mut self, at: u16) {
         self.new_meters.retain(|new| *new != at);
-        let id = self.meters[usize::from(at)].as_ref().map(|meter| meter.id.clone());
-        self.gone.push(Gone::Meter(id.expect("a meter that is dropped was in force")));
+        let id = self.meters[usize::from(at)]
+            .as_ref()
+            .map(|meter| meter.id.clone());
+        self.gone.push(Gone::Meter(
+            id.expect("a meter that is dropped was in force"),
+        ));
         for id in 0..self.series.len() as u32 {
             if self.series[id as usize].meter == Some(at) {
                 self.drop_windows(id);
@@ -84,7 +91,13 @@ impl MetricsStep {
 
     /// Forgets all windows of a group.
     fn drop_windows(&mut self, id: u32) {
-        let Self { meters, series, panes, gone, .. } = self;
+        let Self {
+            meters,
+            series,
+            panes,
+            gone,
+            ..
+        } = self;
         let series = &mut series[id as usize];
         let meter = series.meter.and_then(|at| meters[usize::from(at)].as_ref());
         let meter = meter.expect("a series' meter is in force until its windows are dropped");
@@ -98,7 +111,12 @@ impl MetricsStep {
                     }
                     if entry.is_stored() {
                         let start_us = entry.start_us;
-                        let key = WindowKey { series: id, run: at as u8, is_pane, start_us };
+                        let key = WindowKey {
+                            series: id,
+                            run: at as u8,
+                            is_pane,
+                            start_us,
+                        };
                         gone.push(Gone::Window(key));
                     }
                     if entry.slot != NO_SLOT {

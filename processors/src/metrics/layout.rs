@@ -40,7 +40,10 @@ impl Units {
     pub fn new(units: I256) -> Self {
         let low = units.as_i128();
         let carry: I256 = (units - I256::from(low)) >> 128_u32;
-        Self { low, carry: carry.as_i128() }
+        Self {
+            low,
+            carry: carry.as_i128(),
+        }
     }
 
     /// The rounded product of two decimals.
@@ -90,11 +93,26 @@ enum Cell {
 #[derive(Clone, Copy, Debug)]
 enum Reading {
     Count,
-    Edge { word: u16, unset: i128 },
-    Sum { word: u16 },
-    Mean { sum: u16, present: u16 },
-    Vwap { product: u16, weight: u16 },
-    Stddev { sum: u16, squares: u16, present: u16 },
+    Edge {
+        word: u16,
+        unset: i128,
+    },
+    Sum {
+        word: u16,
+    },
+    Mean {
+        sum: u16,
+        present: u16,
+    },
+    Vwap {
+        product: u16,
+        weight: u16,
+    },
+    Stddev {
+        sum: u16,
+        squares: u16,
+        present: u16,
+    },
 }
 
 /// The cells of a meter's windows of one length, and how its results are read off them.
@@ -118,8 +136,17 @@ pub type Carry = (u16, i128);
 impl Layout {
     /// Compiles the meter's aggregates for windows of `width_ms` and their panes.
     pub fn new(meter: &Meter, width_ms: i64) -> Self {
-        let mut builder = Builder { width_ms, word_count: 1, half: None, cells: vec![] };
-        let readings = meter.aggregates.iter().map(|a| builder.reading(a.function, a.of)).collect();
+        let mut builder = Builder {
+            width_ms,
+            word_count: 1,
+            half: None,
+            cells: vec![],
+        };
+        let readings = meter
+            .aggregates
+            .iter()
+            .map(|a| builder.reading(a.function, a.of))
+            .collect();
         Self {
             cells: builder.cells.into_boxed_slice(),
             readings,
@@ -134,12 +161,16 @@ impl Layout {
 
     /// True when some cell adds up value × weight.
     pub fn needs_product(&self) -> bool {
-        self.cells.iter().any(|cell| matches!(cell, Cell::Product { .. }))
+        self.cells
+            .iter()
+            .any(|cell| matches!(cell, Cell::Product { .. }))
     }
 
     /// True when some cell adds up the operand's squares.
     pub fn needs_squares(&self, operand: Operand) -> bool {
-        self.cells.iter().any(|cell| matches!(cell, Cell::Squares { of, .. } if *of == operand))
+        self.cells
+            .iter()
+            .any(|cell| matches!(cell, Cell::Squares { of, .. } if *of == operand))
     }
 
     /// Makes the words those of a window without events.
@@ -161,7 +192,13 @@ impl Layout {
 
     /// Folds one event into a window that starts at `start_us`.
     #[inline]
-    pub fn fold(&self, words: &mut [u64], start_us: i64, sample: &Sample, carries: &mut Vec<Carry>) {
+    pub fn fold(
+        &self,
+        words: &mut [u64],
+        start_us: i64,
+        sample: &Sample,
+        carries: &mut Vec<Carry>,
+    ) {
         words[COUNT] += 1;
         for cell in &self.cells {
             match *cell {
@@ -245,7 +282,15 @@ impl Layout {
                 Cell::Min { word, .. } => put(words, word, get(words, word).min(get(from, word))),
                 Cell::Max { word, .. } => put(words, word, get(words, word).max(get(from, word))),
                 Cell::Sum { word, .. } | Cell::Squares { word, .. } | Cell::Product { word } => {
-                    add(words, word, Units { low: get(from, word), carry: 0 }, carries);
+                    add(
+                        words,
+                        word,
+                        Units {
+                            low: get(from, word),
+                            carry: 0,
+                        },
+                        carries,
+                    );
                 }
                 Cell::Present { word, .. } => words[usize::from(word)] += from[usize::from(word)],
             }
@@ -265,9 +310,10 @@ impl Layout {
         let total = |word| Total::from_parts(get(words, word), carry(word));
         for reading in &self.readings {
             let (result, exists) = match *reading {
-                Reading::Count => {
-                    (i64::try_from(words[COUNT]).ok().map(Decimal::from_int), true)
-                }
+                Reading::Count => (
+                    i64::try_from(words[COUNT]).ok().map(Decimal::from_int),
+                    true,
+                ),
                 Reading::Edge { word, unset } => {
                     let units = get(words, word);
                     (Decimal::from_units(units), units != unset)
@@ -281,7 +327,11 @@ impl Layout {
                     let weight = total(weight);
                     (total(product).weighted_mean(weight), weight > Total::ZERO)
                 }
-                Reading::Stddev { sum, squares, present } => {
+                Reading::Stddev {
+                    sum,
+                    squares,
+                    present,
+                } => {
                     let count = words[usize::from(present)];
                     (deviation(total(sum), total(squares), count), count > 0)
                 }
@@ -312,11 +362,25 @@ impl Builder {
     fn reading(&mut self, function: Function, of: Operand) -> Reading {
         match function {
             Function::Count => Reading::Count,
-            Function::First => Reading::Edge { word: self.cell(Need::First(of)), unset: GREATEST },
-            Function::Last => Reading::Edge { word: self.cell(Need::Last(of)), unset: LEAST },
-            Function::Min => Reading::Edge { word: self.cell(Need::Min(of)), unset: GREATEST },
-            Function::Max => Reading::Edge { word: self.cell(Need::Max(of)), unset: LEAST },
-            Function::Sum => Reading::Sum { word: self.cell(Need::Sum(of)) },
+            Function::First => Reading::Edge {
+                word: self.cell(Need::First(of)),
+                unset: GREATEST,
+            },
+            Function::Last => Reading::Edge {
+                word: self.cell(Need::Last(of)),
+                unset: LEAST,
+            },
+            Function::Min => Reading::Edge {
+                word: self.cell(Need::Min(of)),
+                unset: GREATEST,
+            },
+            Function::Max => Reading::Edge {
+                word: self.cell(Need::Max(of)),
+                unset: LEAST,
+            },
+            Function::Sum => Reading::Sum {
+                word: self.cell(Need::Sum(of)),
+            },
             Function::Mean => Reading::Mean {
                 sum: self.cell(Need::Sum(of)),
                 present: self.cell(Need::Present(of)),
@@ -335,14 +399,31 @@ impl Builder {
 
     /// The word of the cell that meets the need, made when there is none yet.
     fn cell(&mut self, need: Need) -> u16 {
-        let known = self.cells.iter().find_map(|cell| (cell.need() == need).then(|| cell.word()));
+        let known = self
+            .cells
+            .iter()
+            .find_map(|cell| (cell.need() == need).then(|| cell.word()));
         if let Some(word) = known {
             return word;
         }
         let word = self.word_count;
         let (cell, words) = match need {
-            Need::First(of) => (Cell::First { of, word, at: self.instant(word + 3) }, 3),
-            Need::Last(of) => (Cell::Last { of, word, at: self.instant(word + 3) }, 3),
+            Need::First(of) => (
+                Cell::First {
+                    of,
+                    word,
+                    at: self.instant(word + 3),
+                },
+                3,
+            ),
+            Need::Last(of) => (
+                Cell::Last {
+                    of,
+                    word,
+                    at: self.instant(word + 3),
+                },
+                3,
+            ),
             Need::Min(of) => (Cell::Min { of, word }, 2),
             Need::Max(of) => (Cell::Max { of, word }, 2),
             Need::Sum(of) => (Cell::Sum { of, word }, 2),
@@ -366,7 +447,10 @@ impl Builder {
             None => {
                 self.word_count += 1;
                 self.half = Some(next);
-                Instant::Half { word: next, high: false }
+                Instant::Half {
+                    word: next,
+                    high: false,
+                }
             }
         }
     }
@@ -432,7 +516,12 @@ fn add(words: &mut [u64], word: u16, units: Units, carries: &mut Vec<Carry>) {
     let (sum, wrapped) = get(words, word).overflowing_add(units.low);
     put(words, word, sum);
     // A sum that wraps past the top comes out 2¹²⁸ too low; past the bottom, too high.
-    let carry = units.carry + if wrapped { if units.low < 0 { -1 } else { 1 } } else { 0 };
+    let carry = units.carry
+        + if wrapped {
+            if units.low < 0 { -1 } else { 1 }
+        } else {
+            0
+        };
     if carry != 0 {
         carries.push((word, carry));
     }
@@ -444,7 +533,11 @@ type Edge = (u64, i64, i128);
 
 #[inline]
 fn edge(words: &[u64], word: u16, at: Instant) -> Edge {
-    (get_instant(words, at), sequence(words, word), get(words, word))
+    (
+        get_instant(words, at),
+        sequence(words, word),
+        get(words, word),
+    )
 }
 
 #[inline]

@@ -25,7 +25,13 @@ const CHUNK: usize = 1_024;
 impl Panes {
     /// For windows of `word_count` words.
     pub fn new(word_count: usize) -> Self {
-        Self { word_count, chunks: vec![], free: vec![], used: 0, carries: HashMap::new() }
+        Self {
+            word_count,
+            chunks: vec![],
+            free: vec![],
+            used: 0,
+            carries: HashMap::new(),
+        }
     }
 
     /// Words in a window.
@@ -39,7 +45,8 @@ impl Panes {
             return slot;
         }
         if self.used as usize == self.chunks.len() * CHUNK {
-            self.chunks.push(vec![0; CHUNK * self.word_count].into_boxed_slice());
+            self.chunks
+                .push(vec![0; CHUNK * self.word_count].into_boxed_slice());
         }
         self.used += 1;
         self.used - 1
@@ -92,7 +99,8 @@ impl Panes {
         if self.carries.is_empty() {
             return vec![];
         }
-        let of = |((of, word), carry): (&(Slot, u16), &i128)| (*of == slot).then_some((*word, *carry));
+        let of =
+            |((of, word), carry): (&(Slot, u16), &i128)| (*of == slot).then_some((*word, *carry));
         let mut carries: Vec<Carry> = self.carries.iter().filter_map(of).collect();
         carries.sort_unstable();
         carries
@@ -124,10 +132,17 @@ mod tests {
         for slot in &slots {
             panes.words_mut(*slot).fill(u64::from(*slot));
         }
-        assert!(slots.iter().all(|slot| panes.words(*slot) == [u64::from(*slot); 3]));
+        assert!(
+            slots
+                .iter()
+                .all(|slot| panes.words(*slot) == [u64::from(*slot); 3])
+        );
         panes.add_carries(7, &mut vec![(1, 5), (2, 1), (2, -1)]);
         assert_eq!(panes.carries(7), [(1, 5)]);
-        assert_eq!((panes.carry(7, 1), panes.carry(7, 2), panes.carry(8, 1)), (5, 0, 0));
+        assert_eq!(
+            (panes.carry(7, 1), panes.carry(7, 2), panes.carry(8, 1)),
+            (5, 0, 0)
+        );
         panes.give(7);
         assert_eq!(panes.take(), 7);
         assert_eq!(panes.carry(7, 1), 0);

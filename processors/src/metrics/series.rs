@@ -46,7 +46,11 @@ pub struct RunSpec {
 
 impl CompiledMeter {
     /// Compiles a meter; `memory` gives the index of the memory for windows of so many words.
-    pub fn new(named: &NamedMeter, partial_below: u32, mut memory: impl FnMut(usize) -> usize) -> Self {
+    pub fn new(
+        named: &NamedMeter,
+        partial_below: u32,
+        mut memory: impl FnMut(usize) -> usize,
+    ) -> Self {
         let meter = named.meter.clone();
         let run = |window: &Window| {
             let layout = Layout::new(&meter, window.width_ms());
@@ -62,7 +66,11 @@ impl CompiledMeter {
         Self {
             id: named.id.as_str().into(),
             version: named.version,
-            label_names: meter.group_by.iter().map(|f| f.to_string().into()).collect(),
+            label_names: meter
+                .group_by
+                .iter()
+                .map(|f| f.to_string().into())
+                .collect(),
             needs_product: needs(&|layout| layout.needs_product()),
             needs_squares: (
                 needs(&|layout| layout.needs_squares(Operand::Value)),
@@ -111,13 +119,21 @@ const REVISION: u32 = TOUCHED - 1;
 impl Entry {
     /// A new one.
     pub fn new(start_us: i64, slot: Slot, partial: bool) -> Self {
-        Self { start_us, slot, flags: if partial { PARTIAL } else { 0 } }
+        Self {
+            start_us,
+            slot,
+            flags: if partial { PARTIAL } else { 0 },
+        }
     }
 
     /// Put back from a state record.
     pub fn restored(start_us: i64, slot: Slot, revision: u32, partial: bool) -> Self {
         let partial = if partial { PARTIAL } else { 0 };
-        Self { start_us, slot, flags: STORED | partial | revision & REVISION }
+        Self {
+            start_us,
+            slot,
+            flags: STORED | partial | revision & REVISION,
+        }
     }
 
     /// How often it has fired.
@@ -250,7 +266,8 @@ impl Series {
 
     /// True when no window is held.
     pub fn is_empty(&self) -> bool {
-        self.runs.iter().all(|run| run.windows.is_empty() && run.panes.is_empty())
+        self.runs
+            .iter()
+            .all(|run| run.windows.is_empty() && run.panes.is_empty())
     }
 }
-

@@ -104,7 +104,11 @@ impl DefinitionSource<Definitions> for ControlSource {
     }
 
     fn tenants(&self) -> BTreeSet<TenantId> {
-        self.0.snapshot().tenants().map(|(tenant, _)| tenant.clone()).collect()
+        self.0
+            .snapshot()
+            .tenants()
+            .map(|(tenant, _)| tenant.clone())
+            .collect()
     }
 
     fn of(&self, tenant: &TenantId) -> Option<Definitions> {
@@ -128,17 +132,26 @@ impl DefinitionSource<Definitions> for ControlSource {
 /// # Errors
 /// What must end the process: it is fenced, or it cannot start.
 pub async fn run(config: MetricsConfig, service: Service) -> anyhow::Result<()> {
-    service.health.watch_kafka(&config.kafka, &service.shutdown)?;
+    service
+        .health
+        .watch_kafka(&config.kafka, &service.shutdown)?;
     service.health.register(CHECK);
     let control = ControlView::follow(&config.kafka, &config.control, &service).await?;
     let report = Arc::new(Mutex::new(Arc::new(Mutex::new(Report::default()))));
     let (ended, has_ended) = tokio::sync::oneshot::channel();
     let (thread_service, thread_report) = (service.clone(), Arc::clone(&report));
-    std::thread::Builder::new().name("metrics".into()).spawn(move || {
-        let result = work(&config, &ControlSource(control), &thread_service, &thread_report);
-        // Nobody waits any more when the process is being torn down.
-        let _ = ended.send(result);
-    })?;
+    std::thread::Builder::new()
+        .name("metrics".into())
+        .spawn(move || {
+            let result = work(
+                &config,
+                &ControlSource(control),
+                &thread_service,
+                &thread_report,
+            );
+            // Nobody waits any more when the process is being torn down.
+            let _ = ended.send(result);
+        })?;
     let figures = Figures::register(&service.metrics);
     let mut has_ended = std::pin::pin!(has_ended);
     let mut interval = tokio::time::interval(Duration::from_millis(250));
@@ -157,9 +170,16 @@ type SharedReport = Mutex<Arc<Mutex<Report>>>;
 /// Copies what the worker says of itself to the metrics and the health check.
 fn tell(report: &SharedReport, figures: &Figures, service: &Service) {
     let report = Arc::clone(&report.lock().unwrap_or_else(PoisonError::into_inner));
-    let report = report.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let report = report
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     figures.show(&report);
-    let waiting = report.waiting.iter().next().map(|(_, reason)| reason.clone());
+    let waiting = report
+        .waiting
+        .iter()
+        .next()
+        .map(|(_, reason)| reason.clone());
     service.health.set(
         CHECK,
         match report.trouble.or(waiting) {
@@ -176,7 +196,9 @@ fn work(
     service: &Service,
     report: &SharedReport,
 ) -> Result<(), LogError> {
-    let Some(log) = open(config, service)? else { return Ok(()) };
+    let Some(log) = open(config, service)? else {
+        return Ok(());
+    };
     let watchdog = Watchdog::start(config.transaction_timeout * 4);
     let seed = fastrand::u64(..);
     let mut worker: Worker<MetricsStep, _, _> =
@@ -212,7 +234,9 @@ fn open(
             Ok(log) => return Ok(Some(log)),
             Err(error) if error.fate == Fate::Halt => return Err(error),
             Err(error) => {
-                service.health.set(CHECK, Condition::NotReady(error.to_string()));
+                service
+                    .health
+                    .set(CHECK, Condition::NotReady(error.to_string()));
                 service.shutdown.wait_at_most(backoff.next_wait());
             }
         }

@@ -48,19 +48,29 @@ impl MetricsStep {
         for subject in self.subjects.take_changed() {
             let clock = self.subjects.clocks[subject as usize];
             let name = self.subjects.name(subject);
-            self.put(out, |k| key(k, b'c', subject), |v| {
-                avro::put_bytes(v, name.as_bytes());
-                avro::put_long(v, clock.seen.as_us());
-                avro::put_long(v, clock.at.as_ms());
-                avro::put_long(v, clock.floor.as_us());
-            });
+            self.put(
+                out,
+                |k| key(k, b'c', subject),
+                |v| {
+                    avro::put_bytes(v, name.as_bytes());
+                    avro::put_long(v, clock.seen.as_us());
+                    avro::put_long(v, clock.at.as_ms());
+                    avro::put_long(v, clock.floor.as_us());
+                },
+            );
         }
         for at in std::mem::take(&mut self.new_meters) {
-            let Some(meter) = &self.meters[usize::from(at)] else { continue };
-            self.put(out, |k| meter_key(k, &meter.id), |v| {
-                avro::put_long(v, meter.version);
-                avro::put_long(v, i64::from(meter.partial_below));
-            });
+            let Some(meter) = &self.meters[usize::from(at)] else {
+                continue;
+            };
+            self.put(
+                out,
+                |k| meter_key(k, &meter.id),
+                |v| {
+                    avro::put_long(v, meter.version);
+                    avro::put_long(v, i64::from(meter.partial_below));
+                },
+            );
         }
         for id in std::mem::take(&mut self.new_series) {
             self.write_series(id, out);
@@ -72,11 +82,15 @@ impl MetricsStep {
         if self.counts != self.stored_counts {
             self.stored_counts = self.counts;
             let c = self.counts;
-            self.put(out, |k| k.push(b'n'), |v| {
-                for count in [c.observed, c.counted, c.late, c.duplicate, c.dead_lettered] {
-                    avro::put_long(v, count as i64);
-                }
-            });
+            self.put(
+                out,
+                |k| k.push(b'n'),
+                |v| {
+                    for count in [c.observed, c.counted, c.late, c.duplicate, c.dead_lettered] {
+                        avro::put_long(v, count as i64);
+                    }
+                },
+            );
         }
     }
 
@@ -107,31 +121,51 @@ impl MetricsStep {
     fn write_series(&mut self, id: u32, out: &mut Output) {
         let series = &self.series[id as usize];
         // It may be gone again already.
-        let Some(meter) = series.meter.and_then(|at| self.meters[usize::from(at)].as_ref()) else {
+        let Some(meter) = series
+            .meter
+            .and_then(|at| self.meters[usize::from(at)].as_ref())
+        else {
             return;
         };
-        self.put(out, |k| key(k, b'g', id), |v| {
-            avro::put_bytes(v, meter.id.as_bytes());
-            avro::put_long(v, meter.version);
-            avro::put_long(v, i64::from(series.subject));
-            for value in &series.values {
-                avro::put_bytes(v, value.as_bytes());
-            }
-        });
+        self.put(
+            out,
+            |k| key(k, b'g', id),
+            |v| {
+                avro::put_bytes(v, meter.id.as_bytes());
+                avro::put_long(v, meter.version);
+                avro::put_long(v, i64::from(series.subject));
+                for value in &series.values {
+                    avro::put_bytes(v, value.as_bytes());
+                }
+            },
+        );
         self.series[id as usize].is_stored = true;
     }
 
     fn write_window(&mut self, key: WindowKey, out: &mut Output) {
         let partition = self.place.partition;
-        let Self { meters, series, panes, .. } = self;
+        let Self {
+            meters,
+            series,
+            panes,
+            ..
+        } = self;
         let series = &mut series[key.series as usize];
         let Some(meter) = series.meter.and_then(|at| meters[usize::from(at)].as_ref()) else {
             return;
         };
-        let Some(run) = series.runs.get_mut(usize::from(key.run)) else { return };
-        let entries = if key.is_pane { &mut run.panes } else { &mut run.windows };
+        let Some(run) = series.runs.get_mut(usize::from(key.run)) else {
+            return;
+        };
+        let entries = if key.is_pane {
+            &mut run.panes
+        } else {
+            &mut run.windows
+        };
         // It may have left since it changed.
-        let Ok(index) = position(entries, key.start_us) else { return };
+        let Ok(index) = position(entries, key.start_us) else {
+            return;
+        };
         let entry = &mut entries[index];
         entry.mark_stored();
         let memory = &panes[meter.runs[usize::from(key.run)].panes];
@@ -140,10 +174,16 @@ impl MetricsStep {
             let partial = if entry.is_partial() { PARTIAL } else { 0 };
             v.push(partial | if entry.is_touched() { TOUCHED } else { 0 });
             avro::put_long(v, i64::from(entry.revision()));
-            let cells = (entry.slot != NO_SLOT).then(|| memory.words(entry.slot)).unwrap_or(&[]);
+            let cells = (entry.slot != NO_SLOT)
+                .then(|| memory.words(entry.slot))
+                .unwrap_or(&[]);
             avro::put_long(v, cells.len() as i64 * 8);
             v.extend(cells.iter().flat_map(|word| word.to_le_bytes()));
-            let carries = if cells.is_empty() { vec![] } else { memory.carries(entry.slot) };
+            let carries = if cells.is_empty() {
+                vec![]
+            } else {
+                memory.carries(entry.slot)
+            };
             avro::put_long(v, carries.len() as i64);
             for (word, carry) in carries {
                 avro::put_long(v, i64::from(word));
@@ -155,16 +195,22 @@ impl MetricsStep {
 
     fn write_ids(&mut self, out: &mut Output) {
         for (subject, start_us) in std::mem::take(&mut self.fresh_slices) {
-            let Some(slice) = self.subjects.ids[subject as usize].get_mut(start_us) else { continue };
+            let Some(slice) = self.subjects.ids[subject as usize].get_mut(start_us) else {
+                continue;
+            };
             let fresh = slice.take_fresh();
             let first = slice.chunk_count;
             slice.chunk_count += fresh.len().div_ceil(CHUNK_IDS_MAX) as u32;
             for (ids, chunk) in fresh.chunks(CHUNK_IDS_MAX).zip(first..) {
-                self.put(out, |k| ids_key(k, subject, start_us, chunk), |v| {
-                    for id in ids {
-                        v.extend_from_slice(&id.to_le_bytes());
-                    }
-                });
+                self.put(
+                    out,
+                    |k| ids_key(k, subject, start_us, chunk),
+                    |v| {
+                        for id in ids {
+                            v.extend_from_slice(&id.to_le_bytes());
+                        }
+                    },
+                );
             }
         }
     }
@@ -193,7 +239,9 @@ impl MetricsStep {
     }
 
     fn restore_subject(&mut self, subject: u32, body: Option<&[u8]>) -> Result<(), StateError> {
-        let Some(body) = body else { return Err(StateError::new("a subject was deleted")) };
+        let Some(body) = body else {
+            return Err(StateError::new("a subject was deleted"));
+        };
         let mut r: Reader<'_> = Reader::new(body);
         self.subjects.grow(subject);
         let name = r.text("name").map_err(wrong)?;
@@ -236,7 +284,11 @@ impl MetricsStep {
     fn restore_window(&mut self, key: WindowKey, body: Option<&[u8]>) -> Result<(), StateError> {
         self.take_window(key);
         let Some([flags, body @ ..]) = body else {
-            return if body.is_none() { Ok(()) } else { Err(StateError::new("an empty window")) };
+            return if body.is_none() {
+                Ok(())
+            } else {
+                Err(StateError::new("an empty window"))
+            };
         };
         let mut r: Reader<'_> = Reader::new(body);
         let revision = r.long("revision").map_err(wrong)?;
@@ -249,7 +301,11 @@ impl MetricsStep {
             self.touched.push(key);
         }
         let run = self.series_at(key.series).run_mut(usize::from(key.run));
-        let entries = if key.is_pane { &mut run.panes } else { &mut run.windows };
+        let entries = if key.is_pane {
+            &mut run.panes
+        } else {
+            &mut run.windows
+        };
         let Err(index) = position(entries, key.start_us) else {
             return Err(StateError::new("a window twice"));
         };
@@ -279,19 +335,38 @@ impl MetricsStep {
             carries.push((word, i128::from_le_bytes(carry)));
         }
         self.panes[memory].add_carries(slot, &mut carries);
-        self.series_at(key.series).run_mut(usize::from(key.run)).memory = Some(memory);
+        self.series_at(key.series)
+            .run_mut(usize::from(key.run))
+            .memory = Some(memory);
         Ok(slot)
     }
 
     /// Takes a window out again that a later record replaces or deletes.
     fn take_window(&mut self, key: WindowKey) {
-        let Self { series, panes, touched, .. } = self;
-        let Some(series) = series.get_mut(key.series as usize) else { return };
-        let Some(run) = series.runs.get_mut(usize::from(key.run)) else { return };
+        let Self {
+            series,
+            panes,
+            touched,
+            ..
+        } = self;
+        let Some(series) = series.get_mut(key.series as usize) else {
+            return;
+        };
+        let Some(run) = series.runs.get_mut(usize::from(key.run)) else {
+            return;
+        };
         let memory = run.memory;
-        let entries = if key.is_pane { &mut run.panes } else { &mut run.windows };
-        let Ok(index) = position(entries, key.start_us) else { return };
-        let Some(entry) = entries.remove(index) else { return };
+        let entries = if key.is_pane {
+            &mut run.panes
+        } else {
+            &mut run.windows
+        };
+        let Ok(index) = position(entries, key.start_us) else {
+            return;
+        };
+        let Some(entry) = entries.remove(index) else {
+            return;
+        };
         if entry.slot != NO_SLOT {
             panes[memory.expect("a window with cells has noted its memory")].give(entry.slot);
         }
@@ -301,7 +376,10 @@ impl MetricsStep {
     }
 
     fn memory_for(&mut self, word_count: usize) -> usize {
-        let known = self.panes.iter().position(|panes| panes.word_count() == word_count);
+        let known = self
+            .panes
+            .iter()
+            .position(|panes| panes.word_count() == word_count);
         known.unwrap_or_else(|| {
             self.panes.push(Panes::new(word_count));
             self.panes.len() - 1
@@ -353,7 +431,9 @@ impl MetricsStep {
     }
 
     fn restore_counts(&mut self, body: Option<&[u8]>) -> Result<(), StateError> {
-        let Some(body) = body else { return Err(StateError::new("the counts were deleted")) };
+        let Some(body) = body else {
+            return Err(StateError::new("the counts were deleted"));
+        };
         let mut r: Reader<'_> = Reader::new(body);
         let mut next = || r.long("counts").map(|count| count as u64).map_err(wrong);
         self.counts = Counts {
@@ -371,7 +451,9 @@ impl MetricsStep {
     pub(super) fn build_derived(&mut self, definitions: &Definitions) -> Result<(), StateError> {
         let meters = std::mem::take(&mut self.restored).meters;
         for named in &definitions.meters {
-            let known = meters.get(named.id.as_str()).filter(|(v, _)| *v == named.version);
+            let known = meters
+                .get(named.id.as_str())
+                .filter(|(v, _)| *v == named.version);
             self.add_meter(named, known.map_or(0, |(_, below)| *below));
         }
         self.new_meters.clear();
@@ -400,8 +482,13 @@ impl MetricsStep {
             return Ok(());
         };
         let is_it = |m: &super::series::CompiledMeter| m.id == name && m.version == version;
-        let found = self.meters.iter().position(|meter| meter.as_ref().is_some_and(is_it));
-        let Some(at) = found else { return missing("its meter is not in force") };
+        let found = self
+            .meters
+            .iter()
+            .position(|meter| meter.as_ref().is_some_and(is_it));
+        let Some(at) = found else {
+            return missing("its meter is not in force");
+        };
         let meter = self.meters[at].as_ref().expect("found above");
         if series.subject as usize >= self.subjects.len() {
             return missing("its subject is not there");
@@ -420,7 +507,11 @@ impl MetricsStep {
             if run.memory.is_some_and(|memory| memory != spec.panes) {
                 return missing("cells of another length");
             }
-            let unfired = run.windows.iter().filter(|entry| !entry.has_fired()).count();
+            let unfired = run
+                .windows
+                .iter()
+                .filter(|entry| !entry.has_fired())
+                .count();
             run.unfired_count = unfired as u32;
             let fired = run.windows.iter().rev().find(|entry| entry.has_fired());
             run.last_fired_us = fired.map(|entry| entry.start_us);
@@ -429,7 +520,8 @@ impl MetricsStep {
         }
         self.subjects.series[series.subject as usize].push((at as u16, id));
         if !meter.is_by_subject {
-            self.groups.insert((series.subject, at as u16, series.group.clone()), id);
+            self.groups
+                .insert((series.subject, at as u16, series.group.clone()), id);
         }
         Ok(())
     }
@@ -440,7 +532,9 @@ fn wrong(error: DecodeError) -> StateError {
 }
 
 fn number(bytes: &[u8]) -> Result<u32, StateError> {
-    let bytes = bytes.try_into().map_err(|_| StateError::new("a key of another length"))?;
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| StateError::new("a key of another length"))?;
     Ok(u32::from_be_bytes(bytes))
 }
 
@@ -467,7 +561,9 @@ fn window_key(out: &mut Vec<u8>, window: WindowKey) {
 }
 
 fn parse_window_key(is_pane: bool, bytes: &[u8]) -> Result<WindowKey, StateError> {
-    let bytes: [u8; 13] = bytes.try_into().map_err(|_| StateError::new("a window's key"))?;
+    let bytes: [u8; 13] = bytes
+        .try_into()
+        .map_err(|_| StateError::new("a window's key"))?;
     let [a, b, c, d, run, start @ ..] = bytes;
     Ok(WindowKey {
         series: u32::from_be_bytes([a, b, c, d]),

@@ -124,7 +124,10 @@ impl Step for MetricsStep {
             topic: place.tenant.topic(Stream::Events).to_string(),
             partition_count,
             silence: Silence::Fires,
-            definitions: Definitions { limits: Limits::default(), meters: vec![] },
+            definitions: Definitions {
+                limits: Limits::default(),
+                meters: vec![],
+            },
             now: BrokerTime::MIN,
             counts: Counts::default(),
             stored_counts: Counts::default(),
@@ -312,13 +315,17 @@ impl MetricsStep {
     /// Folds an event into the windows of one meter, if it matches.
     #[inline]
     fn fold(&mut self, at: u16, subject: SubjectId, of: EventType, event: &EventView<'_>) {
-        let Some(meter) = &self.meters[usize::from(at)] else { return };
+        let Some(meter) = &self.meters[usize::from(at)] else {
+            return;
+        };
         if !meter.meter.filter.matches(of, event) {
             return;
         }
         let sample = sample(meter, event);
         let series = if meter.is_by_subject {
-            let own = self.subjects.series[subject as usize].iter().find(|(m, _)| *m == at);
+            let own = self.subjects.series[subject as usize]
+                .iter()
+                .find(|(m, _)| *m == at);
             own.map(|(_, series)| *series)
         } else {
             let group = self.group_of(at, subject, event);
@@ -335,7 +342,10 @@ impl MetricsStep {
                 self.new_series(at, subject, text, values)
             }
         };
-        for run in 0..self.meters[usize::from(at)].as_ref().map_or(0, |m| m.runs.len()) {
+        for run in 0..self.meters[usize::from(at)]
+            .as_ref()
+            .map_or(0, |m| m.runs.len())
+        {
             self.fold_run(at, series, run, &sample);
         }
     }
@@ -348,7 +358,9 @@ impl MetricsStep {
         subject: SubjectId,
         event: &EventView<'_>,
     ) -> (Box<str>, Box<[Box<str>]>) {
-        let meter = self.meters[usize::from(at)].as_ref().expect("the meter is in force");
+        let meter = self.meters[usize::from(at)]
+            .as_ref()
+            .expect("the meter is in force");
         let place = format!("{OTHER}/{}", self.place.partition);
         let own = self.subjects.name(subject);
         let own = if own == OTHER { place.as_str() } else { own };
@@ -357,7 +369,9 @@ impl MetricsStep {
             if *field == schemas::meter::Field::Subject {
                 return own.into();
             }
-            field.text(event).map_or("".into(), |text| text.as_str().into())
+            field
+                .text(event)
+                .map_or("".into(), |text| text.as_str().into())
         };
         let text = |values: &[Box<str>]| {
             let mut text = String::new();
@@ -396,8 +410,12 @@ impl MetricsStep {
         group: Box<str>,
         values: Box<[Box<str>]>,
     ) -> u32 {
-        let run_count = self.meters[usize::from(at)].as_ref().map_or(0, |m| m.runs.len());
-        let is_by_subject = self.meters[usize::from(at)].as_ref().is_some_and(|m| m.is_by_subject);
+        let run_count = self.meters[usize::from(at)]
+            .as_ref()
+            .map_or(0, |m| m.runs.len());
+        let is_by_subject = self.meters[usize::from(at)]
+            .as_ref()
+            .is_some_and(|m| m.is_by_subject);
         let id = match self.free_series.pop() {
             Some(id) => id,
             None => {
@@ -405,7 +423,13 @@ impl MetricsStep {
                 (self.series.len() - 1) as u32
             }
         };
-        let mut series = Series { meter: Some(at), subject, group, values, ..Series::vacant() };
+        let mut series = Series {
+            meter: Some(at),
+            subject,
+            group,
+            values,
+            ..Series::vacant()
+        };
         series.runs.resize_with(run_count, Default::default);
         if !is_by_subject {
             self.groups.insert((subject, at, series.group.clone()), id);
@@ -419,8 +443,17 @@ impl MetricsStep {
     /// Folds an event into one of a group's windows.
     #[inline]
     fn fold_run(&mut self, at: u16, series_id: u32, run_at: usize, sample: &Sample) {
-        let Self { meters, series, panes, subjects, scratch, .. } = self;
-        let meter = meters[usize::from(at)].as_ref().expect("the meter is in force");
+        let Self {
+            meters,
+            series,
+            panes,
+            subjects,
+            scratch,
+            ..
+        } = self;
+        let meter = meters[usize::from(at)]
+            .as_ref()
+            .expect("the meter is in force");
         let spec = &meter.runs[run_at];
         if spec.is_hopping() {
             return self.fold_hopping(at, series_id, run_at, sample);
@@ -437,7 +470,8 @@ impl MetricsStep {
                 spec.layout.clear(panes.words_mut(slot));
                 let is_first = !of.is_stored && run.windows.is_empty();
                 let partial = is_first && of.subject < meter.partial_below;
-                run.windows.insert(index, Entry::new(start_us, slot, partial));
+                run.windows
+                    .insert(index, Entry::new(start_us, slot, partial));
                 run.unfired_count += 1;
                 let end_us = start_us.saturating_add(spec.width_us);
                 subjects.next_end_us[subject] = subjects.next_end_us[subject].min(end_us);
@@ -448,11 +482,21 @@ impl MetricsStep {
             }
         };
         let entry = &mut run.windows[index];
-        spec.layout.fold(panes.words_mut(entry.slot), start_us, sample, &mut scratch.carries);
+        spec.layout.fold(
+            panes.words_mut(entry.slot),
+            start_us,
+            sample,
+            &mut scratch.carries,
+        );
         if !scratch.carries.is_empty() {
             panes.add_carries(entry.slot, &mut scratch.carries);
         }
-        let key = WindowKey { series: series_id, run: run_at as u8, is_pane: false, start_us };
+        let key = WindowKey {
+            series: series_id,
+            run: run_at as u8,
+            is_pane: false,
+            start_us,
+        };
         if entry.mark_changed() {
             self.changed.push(key);
         }
@@ -465,8 +509,17 @@ impl MetricsStep {
 
     /// Folds an event into the one pane that holds it, whatever the overlap.
     fn fold_hopping(&mut self, at: u16, series_id: u32, run_at: usize, sample: &Sample) {
-        let Self { meters, series, panes, subjects, scratch, .. } = self;
-        let meter = meters[usize::from(at)].as_ref().expect("the meter is in force");
+        let Self {
+            meters,
+            series,
+            panes,
+            subjects,
+            scratch,
+            ..
+        } = self;
+        let meter = meters[usize::from(at)]
+            .as_ref()
+            .expect("the meter is in force");
         let spec = &meter.runs[run_at];
         let of = &mut series[series_id as usize];
         let subject = of.subject as usize;
@@ -482,9 +535,12 @@ impl MetricsStep {
                 spec.layout.clear(panes.words_mut(slot));
                 run.panes.insert(index, Entry::new(pane_us, slot, false));
                 for window_us in (first_us..=pane_us).step_by(spec.pane_us as usize) {
-                    let Err(place) = position(&run.windows, window_us) else { continue };
+                    let Err(place) = position(&run.windows, window_us) else {
+                        continue;
+                    };
                     let partial = partial && window_us < pane_us;
-                    run.windows.insert(place, Entry::new(window_us, NO_SLOT, partial));
+                    run.windows
+                        .insert(place, Entry::new(window_us, NO_SLOT, partial));
                     run.unfired_count += 1;
                     self.window_count += 1;
                     self.open_short_count += u64::from(is_short(spec));
@@ -496,7 +552,12 @@ impl MetricsStep {
             }
         };
         let pane = &mut run.panes[index];
-        spec.layout.fold(panes.words_mut(pane.slot), pane_us, sample, &mut scratch.carries);
+        spec.layout.fold(
+            panes.words_mut(pane.slot),
+            pane_us,
+            sample,
+            &mut scratch.carries,
+        );
         if !scratch.carries.is_empty() {
             panes.add_carries(pane.slot, &mut scratch.carries);
         }
@@ -540,7 +601,9 @@ fn sample(meter: &CompiledMeter, event: &EventView<'_>) -> Sample {
     let number = |field: &Option<schemas::meter::Field>| field.as_ref()?.number(event);
     let (value, weight) = (number(&meter.meter.value), number(&meter.meter.weight));
     let squared = |number: Option<Decimal>, needed: bool| {
-        number.filter(|_| needed).map(|number| Units::product(number, number))
+        number
+            .filter(|_| needed)
+            .map(|number| Units::product(number, number))
     };
     Sample {
         time_us: event.occurred_at.as_us(),
@@ -565,5 +628,8 @@ pub(super) fn settled_us(step: &MetricsStep, subject: SubjectId) -> i64 {
         return i64::MIN;
     }
     let limits = &step.definitions.limits;
-    clock.settled(limits).plus_ms(-limits.allowed_lateness_ms).as_us()
+    clock
+        .settled(limits)
+        .plus_ms(-limits.allowed_lateness_ms)
+        .as_us()
 }

@@ -42,7 +42,10 @@ pub struct Subjects {
 impl Subjects {
     /// None yet.
     pub fn new() -> Self {
-        Self { earliest_due_ms: NEVER, ..Self::default() }
+        Self {
+            earliest_due_ms: NEVER,
+            ..Self::default()
+        }
     }
 
     /// How many.
@@ -65,12 +68,15 @@ impl Subjects {
     pub fn find(&self, name: &[u8]) -> Option<SubjectId> {
         let hash = self.hasher.hash_one(name);
         let names = &self.names;
-        self.by_name.find(hash, |id| names[*id as usize].as_bytes() == name).copied()
+        self.by_name
+            .find(hash, |id| names[*id as usize].as_bytes() == name)
+            .copied()
     }
 
     /// A new subject.
     pub fn add(&mut self, name: &str) -> SubjectId {
-        let subject = SubjectId::try_from(self.names.len()).expect("subjects are capped below 2^32");
+        let subject =
+            SubjectId::try_from(self.names.len()).expect("subjects are capped below 2^32");
         self.grow(subject);
         self.set_name(subject, name);
         self.mark_changed(subject);

@@ -48,16 +48,31 @@ struct Window2 {
 }
 
 fn fold(layout: &Layout, start_us: i64, trades: &[Trade]) -> Window2 {
-    let mut window = Window2 { words: vec![0; layout.word_count()], carries: vec![] };
+    let mut window = Window2 {
+        words: vec![0; layout.word_count()],
+        carries: vec![],
+    };
     layout.clear(&mut window.words);
     for trade in trades {
-        layout.fold(&mut window.words, start_us, &sample(trade), &mut window.carries);
+        layout.fold(
+            &mut window.words,
+            start_us,
+            &sample(trade),
+            &mut window.carries,
+        );
     }
     window
 }
 
 fn results(layout: &Layout, window: &Window2) -> (Vec<Option<Decimal>>, bool) {
-    let carry = |word| window.carries.iter().filter(|(w, _)| *w == word).map(|(_, c)| c).sum();
+    let carry = |word| {
+        window
+            .carries
+            .iter()
+            .filter(|(w, _)| *w == word)
+            .map(|(_, c)| c)
+            .sum()
+    };
     let mut results = vec![];
     let overflow = layout.results(&window.words, carry, &mut results);
     (results, overflow)
@@ -86,8 +101,16 @@ fn a_result_out_of_range_is_null_and_says_so() {
     let max = 99_999_999_999_999_999_999_999_999_999_999_999_999;
     let layout = Layout::new(&meter(&[(Function::Sum, Operand::Value)]), 1_000);
     let trades: Vec<Trade> = (0..8).map(|n| (n, n, Some(max), None)).collect();
-    assert_eq!(results(&layout, &fold(&layout, 0, &trades[..1])).0[0].unwrap().units(), max);
-    assert_eq!(results(&layout, &fold(&layout, 0, &trades)), (vec![None], true));
+    assert_eq!(
+        results(&layout, &fold(&layout, 0, &trades[..1])).0[0]
+            .unwrap()
+            .units(),
+        max
+    );
+    assert_eq!(
+        results(&layout, &fold(&layout, 0, &trades)),
+        (vec![None], true)
+    );
     let back: Vec<Trade> = (0..7).map(|n| (n, n, Some(-max), None)).collect();
     let both: Vec<Trade> = trades.into_iter().chain(back).collect();
     let (results, overflow) = results(&layout, &fold(&layout, 0, &both));

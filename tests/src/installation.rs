@@ -1,0 +1,259 @@
+//! Real servers, and our own programs as processes on them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pulse::stack::{Launch, Port, PortWish, Process, TestStack, binary};
+use runtime::config::Secret;
+use runtime::control::{ControlConfig, ControlWriter};
+use runtime::kafka::admin::TopicSpec;
+use runtime::kafka::{Admin, KafkaConfig, Outgoing, Publisher, PublisherSettings};
+use schemas::control::{ControlKey, Definition, Kind, Limits, Tenant};
+use schemas::ids::{Stream, TenantId};
+use schemas::meter::Meter;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::eventually;
+
+const SECRET: &str = "a secret of the tests alone";
+const GRACE: Duration = Duration::from_secs(20);
+
+/// A program of ours at work.
+pub struct Role {
+    /// The process.
+    pub process: Process,
+    /// Where it serves its health and metrics.
+    pub listen: String,
+    launch: Launch,
+    _port: Port,
+}
+
+/// An installation of a test's own.
+pub struct Installation {
+    /// Kafka and ClickHouse.
+    pub stack: TestStack,
+    /// Our programs by name and instance.
+    pub roles: BTreeMap<String, Role>,
+    publisher: Publisher,
+    writer: ControlWriter,
+}
+
+impl Installation {
+    /// Starts the servers, and nothing of ours yet.
+    ///
+    /// # Panics
+    /// When a server cannot be started.
+    pub async fn start() -> Self {
+        let stack = TestStack::start().await.unwrap();
+        let kafka = KafkaConfig::plaintext(stack.kafka.brokers());
+        let admin = Admin::new(&kafka).unwrap();
+        admin.ensure(&[TopicSpec::control(&kafka)]).await.unwrap();
+        let publisher = Publisher::new(&kafka, &PublisherSettings::new("test")).unwrap();
+        let control = ControlConfig::new(Secret::new(SECRET));
+        let writer = ControlWriter::new(&kafka, &control).unwrap();
+        Self {
+            stack,
+            roles: BTreeMap::new(),
+            publisher,
+            writer,
+        }
+    }
+
+    /// Where the broker is.
+    pub fn kafka(&self) -> KafkaConfig {
+        KafkaConfig::plaintext(self.stack.kafka.brokers())
+    }
+
+    /// Makes a tenant with its topics, limits and meters.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn tenant(&self, id: &str, limits: Limits, meters: &[(&str, Meter)]) -> TenantId {
+        let tenant: TenantId = id.parse().unwrap();
+        let kafka = self.kafka();
+        let admin = Admin::new(&kafka).unwrap();
+        let topics = Stream::ALL.map(|stream| TopicSpec::of(&tenant.topic(stream), &kafka));
+        admin.ensure(&topics).await.unwrap();
+        for (id, meter) in meters {
+            self.define(&tenant, id, Definition::Meter(meter.clone()))
+                .await;
+        }
+        let definition = Definition::Tenant(Tenant {
+            name: id.into(),
+            limits,
+        });
+        self.define(&tenant, "self", definition).await;
+        tenant
+    }
+
+    /// Writes a definition.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn define(&self, tenant: &TenantId, id: &str, definition: Definition) {
+        let kind = definition.kind();
+        let key = ControlKey {
+            tenant: tenant.clone(),
+            kind,
+            id: id.into(),
+        };
+        self.writer.put(&key, &definition).await.unwrap();
+    }
+
+    /// Deletes a definition.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn undefine(&self, tenant: &TenantId, kind: Kind, id: &str) {
+        let key = ControlKey {
+            tenant: tenant.clone(),
+            kind,
+            id: id.into(),
+        };
+        self.writer.delete(&key).await.unwrap();
+    }
+
+    /// Publishes values, each under its key, and waits until the broker has all.
+    ///
+    /// # Panics
+    /// When one is not taken.
+    pub async fn publish(&self, topic: &str, records: &[(Vec<u8>, Vec<u8>)]) {
+        let records: Vec<Outgoing<'_>> = records
+            .iter()
+            .map(|(key, value)| Outgoing::keyed(topic, key, value))
+            .collect();
+        let undelivered = self.publisher.publish(&records).await;
+        assert!(undelivered.is_empty(), "{undelivered:?}");
+    }
+
+    /// Starts a program of ours and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it cannot be started or ends.
+    pub async fn role(&mut self, program: &str, instance: &str, environment: &[(&str, &str)]) {
+        let port = Port::claim(PortWish::Any).unwrap();
+        let listen = port.address();
+        let log = self
+            .stack
+            .folder()
+            .join(format!("{program}-{instance}.log"));
+        let launch = Launch::new(binary(program).unwrap(), log)
+            .envs(self.stack.environment())
+            .env("PULSE_CONTROL_SECRET", SECRET)
+            .env("PULSE_INSTANCE", instance)
+            .env("PULSE_LISTEN", &listen)
+            .envs(environment.iter().copied());
+        let process = launch.spawn().unwrap();
+        let name = format!("{program}-{instance}");
+        self.roles.insert(
+            name.clone(),
+            Role {
+                process,
+                listen,
+                launch,
+                _port: port,
+            },
+        );
+        self.until_ready(&name).await;
+    }
+
+    /// Waits until a role says that it is ready.
+    ///
+    /// # Panics
+    /// When it ends, or never is.
+    pub async fn until_ready(&self, name: &str) {
+        let role = &self.roles[name];
+        eventually(&format!("{name} is ready"), async || {
+            assert!(
+                role.process.is_running(),
+                "{name} ended: {}",
+                role.process.log_tail(30)
+            );
+            let body = get(&role.listen, "/health/ready").await?;
+            let report: serde_json::Value =
+                serde_json::from_str(&body).map_err(|error| error.to_string())?;
+            if report["ready"] == true {
+                Ok(())
+            } else {
+                Err(body)
+            }
+        })
+        .await;
+    }
+
+    /// Kills a role as `kill -9` does and starts it again.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn kill_and_restart(&mut self, name: &str) {
+        let role = self.roles.get_mut(name).unwrap();
+        role.process.kill9().await;
+        role.process = role.launch.spawn().unwrap();
+    }
+
+    /// Ends a role in order.
+    ///
+    /// # Panics
+    /// When it does not end well.
+    pub async fn stop(&mut self, name: &str) {
+        let role = self.roles.remove(name).unwrap();
+        let status = role.process.stop(GRACE).await;
+        assert!(
+            status.success(),
+            "{name}: {status}\n{}",
+            role.process.log_tail(30)
+        );
+    }
+
+    /// A figure that a role shows, summed over its labels that hold `label`.
+    ///
+    /// # Errors
+    /// When the role does not answer, or shows no such figure.
+    pub async fn figure(&self, role: &str, name: &str, label: &str) -> Result<f64, String> {
+        let body = get(&self.roles[role].listen, "/metrics").await?;
+        let mut sum = None;
+        for line in body.lines().filter(|line| line.contains(label)) {
+            let Some((series, value)) = line.rsplit_once(' ') else {
+                continue;
+            };
+            if series.split('{').next() == Some(name) {
+                *sum.get_or_insert(0.0) += value.parse::<f64>().map_err(|e| e.to_string())?;
+            }
+        }
+        sum.ok_or_else(|| format!("{role} shows no {name} with {label}"))
+    }
+
+    /// Ends every role in order.
+    ///
+    /// # Panics
+    /// When one does not end well.
+    pub async fn stop_all(&mut self) {
+        let names: Vec<String> = self.roles.keys().cloned().collect();
+        for name in names {
+            self.stop(&name).await;
+        }
+    }
+}
+
+/// The body of `GET path`.
+///
+/// # Errors
+/// When nobody answers.
+pub async fn get(address: &str, path: &str) -> Result<String, String> {
+    let ask = async {
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(5), ask)
+        .await
+        .map_err(|_| format!("{address} does not answer"))?
+        .map_err(|error| format!("{address}: {error}"))?;
+    match answer.split_once("\r\n\r\n") {
+        Some((_, body)) => Ok(body.to_owned()),
+        None => Err(format!("{address} said {answer:?}")),
+    }
+}
