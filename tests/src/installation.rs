@@ -131,6 +131,15 @@ impl Installation {
     /// # Panics
     /// When it cannot be started or ends.
     pub async fn role(&mut self, program: &str, instance: &str, environment: &[(&str, &str)]) {
+        self.launch(program, instance, environment);
+        self.until_ready(&format!("{program}-{instance}")).await;
+    }
+
+    /// Starts a program of ours, ready or not.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn launch(&mut self, program: &str, instance: &str, environment: &[(&str, &str)]) {
         let port = Port::claim(PortWish::Any).unwrap();
         let listen = port.address();
         let log = self
@@ -146,7 +155,7 @@ impl Installation {
         let process = launch.spawn().unwrap();
         let name = format!("{program}-{instance}");
         self.roles.insert(
-            name.clone(),
+            name,
             Role {
                 process,
                 listen,
@@ -154,7 +163,6 @@ impl Installation {
                 _port: port,
             },
         );
-        self.until_ready(&name).await;
     }
 
     /// Waits until a role says that it is ready.

@@ -15,6 +15,9 @@ use crate::clickhouse::rows::{self, Row};
 use crate::clickhouse::server::Server;
 use crate::clickhouse::table::Table;
 
+/// How many rows that claim one place are named.
+const SAME_PLACE_MAX: usize = 3;
+
 /// How long one record may take to come.
 const READ_WAIT: Duration = Duration::from_secs(10);
 
@@ -123,7 +126,7 @@ async fn of_row(
     let (columns, name, tenant) = (columns.join(", "), table.name(), &extent.origin.tenant);
     let sql = format!(
         "SELECT toString(tuple({columns})) AS identity FROM {name} \
-         WHERE tenant = '{tenant}' AND _partition = {} AND _offset = {} LIMIT 1",
+         WHERE tenant = '{tenant}' AND _partition = {} AND _offset = {} LIMIT {SAME_PLACE_MAX}",
         place.partition, place.offset
     );
     let found = server.rows::<Found>(&sql).await?;
