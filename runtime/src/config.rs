@@ -103,6 +103,26 @@ impl Environment {
         }
     }
 
+    /// The same with values for variables that are absent: what a caller knows by other means.
+    #[must_use]
+    pub fn or<K: Into<String>, V: Into<String>>(
+        mut self,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        for (name, value) in pairs {
+            let name = name.into();
+            if !self.has(&name) {
+                self.values.insert(name, value.into());
+            }
+        }
+        self
+    }
+
+    /// True when a variable is there and not empty.
+    pub fn has(&self, name: &str) -> bool {
+        self.present(name).is_some()
+    }
+
     /// The value of a key, or its default; a fault when there is neither or it cannot be read.
     pub fn parse<T>(&mut self, key: &Key) -> Option<T>
     where

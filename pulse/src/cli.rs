@@ -1,0 +1,10 @@
+//! The command line.
+
+pub mod text;
+
+use std::process::ExitCode;
+
+/// Runs the command.
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,107 @@
+//! `GET` of a process's own port: a few bytes of HTTP, to a process of ours on this machine.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How long a process may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// The longest answer that is read; metrics of many tenants are some 100 KB.
+const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// An answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// What came after the head.
+    pub body: String,
+}
+
+/// Asks `address`, a `host:port`, for `path`.
+///
+/// # Errors
+/// When nobody answers in time, or what answers does not speak HTTP.
+pub async fn get(address: &str, path: &str) -> io::Result<Answer> {
+    let answer = tokio::time::timeout(ANSWER_MAX, ask(address, path)).await;
+    answer.unwrap_or_else(|_| {
+        let text = format!("no answer within {} s", ANSWER_MAX.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, text))
+    })
+}
+
+async fn ask(address: &str, path: &str) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(address).await?;
+    // 1.0: the answer ends with the connection, and its body is not cut into chunks.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut bytes = Vec::new();
+    stream
+        .take(ANSWER_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .await?;
+    let text = String::from_utf8_lossy(&bytes);
+    read(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not HTTP"))
+}
+
+fn read(text: &str) -> Option<Answer> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head
+        .strip_prefix("HTTP/1.")?
+        .split(' ')
+        .nth(1)?
+        .parse()
+        .ok()?;
+    Some(Answer {
+        status,
+        body: body.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[test]
+    fn status_and_body_are_told_apart() {
+        let answer = read("HTTP/1.0 503 Service Unavailable\r\na: b\r\n\r\n{}\r\n\r\n").unwrap();
+        assert_eq!(
+            answer,
+            Answer {
+                status: 503,
+                body: "{}\r\n\r\n".into()
+            }
+        );
+        assert_eq!(read("SSH-2.0-x\r\n\r\n"), None);
+        assert_eq!(read(""), None);
+    }
+
+    #[tokio::test]
+    async fn a_server_is_asked_and_a_closed_port_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 256];
+            let count = stream.read(&mut asked).await.unwrap();
+            assert!(asked[..count].starts_with(b"GET /metrics HTTP/1.0\r\n"));
+            stream
+                .write_all(b"HTTP/1.0 200 OK\r\n\r\nup 1\n")
+                .await
+                .unwrap();
+        };
+        let (answer, ()) = tokio::join!(get(&address, "/metrics"), server);
+        assert_eq!(
+            answer.unwrap(),
+            Answer {
+                status: 200,
+                body: "up 1\n".into()
+            }
+        );
+        drop(listener);
+        assert!(get(&address, "/metrics").await.is_err());
+    }
+}
