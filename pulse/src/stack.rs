@@ -38,11 +38,18 @@ pub use testing::TestStack;
 pub fn binary(name: &str) -> io::Result<PathBuf> {
     let folder = std::env::current_exe()?;
     // A test lies one folder below the programs, in `deps`.
-    let candidates = folder.ancestors().skip(1).take(2).map(|folder| folder.join(name));
-    candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        let text = format!("{name} is not built: run `cargo build --workspace --bins`");
-        io::Error::new(io::ErrorKind::NotFound, text)
-    })
+    let candidates = folder
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(name));
+    candidates
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            let text = format!("{name} is not built: run `cargo build --workspace --bins`");
+            io::Error::new(io::ErrorKind::NotFound, text)
+        })
 }
 
 /// 128 random bits, as 32 hexadecimal digits: a password.

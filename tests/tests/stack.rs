@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pulse::stack::kafka::{Listeners, Secured};
-use pulse::stack::{Launch, Orphan, TestStack};
+use pulse::stack::{Cache, Kafka, KafkaOptions, Launch, Orphan, TestStack};
 use runtime::config::Secret;
 use runtime::kafka::client::Mechanism;
 use runtime::kafka::probe::Probe;
@@ -22,14 +22,20 @@ fn is_alive(pid: u32) -> bool {
 async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is_so() {
-        assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(
+            started.elapsed() < PATIENCE,
+            "not within {PATIENCE:?}: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 /// How many brokers the cluster has, as librdkafka sees it through a connection of this kind.
 async fn broker_count(brokers: String, security: Security, wait: Duration) -> Option<usize> {
-    let config = KafkaConfig { security, ..KafkaConfig::plaintext(brokers) };
+    let config = KafkaConfig {
+        security,
+        ..KafkaConfig::plaintext(brokers)
+    };
     let ask = move || Probe::new(&config).ok()?.broker_count(wait).ok();
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
@@ -42,7 +48,10 @@ async fn get(url: &str, path: &str) -> String {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
-    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or(answer)
+    answer
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned())
+        .unwrap_or(answer)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,14 +87,24 @@ async fn clickhouse_keeps_its_rows_over_kill_9_and_ends_when_told() {
     assert!(!stack.clickhouse.process().is_running());
     assert!(client.query("SELECT 1").fetch_one::<u8>().await.is_err());
     stack.clickhouse.restart().await.unwrap();
-    assert_eq!(stack.clickhouse.url(), url, "clients must find it where it was");
-    let kept: Vec<u64> =
-        client.query("SELECT k FROM pulse.kept ORDER BY k").fetch_all().await.unwrap();
+    assert_eq!(
+        stack.clickhouse.url(),
+        url,
+        "clients must find it where it was"
+    );
+    let kept: Vec<u64> = client
+        .query("SELECT k FROM pulse.kept ORDER BY k")
+        .fetch_all()
+        .await
+        .unwrap();
     assert_eq!(kept, [1, 2]);
 
     let stopping = Instant::now();
     stack.clickhouse.stop().await;
-    assert!(stopping.elapsed() < Duration::from_secs(10), "it did not hear SIGTERM");
+    assert!(
+        stopping.elapsed() < Duration::from_secs(10),
+        "it did not hear SIGTERM"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,15 +115,24 @@ async fn the_reader_sees_each_row_once_and_changes_nothing() {
     run("CREATE DATABASE IF NOT EXISTS pulse").await;
     run("CREATE DATABASE IF NOT EXISTS other").await;
     run("CREATE TABLE other.seen (k UInt8) ENGINE = MergeTree ORDER BY k").await;
-    run("CREATE TABLE pulse.seen (k UInt8, v UInt8) ENGINE = ReplacingMergeTree(v) ORDER BY k").await;
+    run("CREATE TABLE pulse.seen (k UInt8, v UInt8) ENGINE = ReplacingMergeTree(v) ORDER BY k")
+        .await;
     run("SYSTEM STOP MERGES pulse.seen").await;
     run("INSERT INTO pulse.seen VALUES (1, 1)").await;
     run("INSERT INTO pulse.seen VALUES (1, 2)").await;
 
     let reader = stack.clickhouse.client(stack.clickhouse.reader());
-    let seen: Vec<u8> = reader.query("SELECT v FROM pulse.seen").fetch_all().await.unwrap();
+    let seen: Vec<u8> = reader
+        .query("SELECT v FROM pulse.seen")
+        .fetch_all()
+        .await
+        .unwrap();
     assert_eq!(seen, [2]);
-    let all: Vec<u8> = writer.query("SELECT v FROM pulse.seen").fetch_all().await.unwrap();
+    let all: Vec<u8> = writer
+        .query("SELECT v FROM pulse.seen")
+        .fetch_all()
+        .await
+        .unwrap();
     assert_eq!(all.len(), 2, "without final both rows are there");
     for refused in [
         "INSERT INTO pulse.seen VALUES (3, 3)",
@@ -113,7 +141,12 @@ async fn the_reader_sees_each_row_once_and_changes_nothing() {
         "SELECT k FROM other.seen",
         "SYSTEM STOP LISTEN HTTP",
     ] {
-        let error = reader.query(refused).execute().await.unwrap_err().to_string();
+        let error = reader
+            .query(refused)
+            .execute()
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("ACCESS_DENIED"), "{refused}: {error}");
     }
 }
@@ -129,7 +162,11 @@ async fn nobody_gets_in_without_a_password() {
         ("default", "", "USER_SESSION_LIMIT_EXCEEDED"),
     ] {
         let client = stranger.clone().with_user(user).with_password(password);
-        let error = client.query("SYSTEM STOP LISTEN HTTP").execute().await.unwrap_err();
+        let error = client
+            .query("SYSTEM STOP LISTEN HTTP")
+            .execute()
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(expect), "{user}: {error}");
     }
 }
@@ -141,13 +178,51 @@ async fn kafka_comes_back_where_it_was_after_kill_9_and_after_a_stop() {
     let wait = Duration::from_millis(500);
     stack.kafka.kill9().await;
     assert!(!is_alive(pid));
-    assert_eq!(broker_count(brokers.clone(), Security::Plaintext, wait).await, None);
+    assert_eq!(
+        broker_count(brokers.clone(), Security::Plaintext, wait).await,
+        None
+    );
     for _ in 0..2 {
         stack.kafka.restart().await.unwrap();
         assert_ne!(stack.kafka.pid(), pid);
-        assert_eq!(broker_count(brokers.clone(), Security::Plaintext, PATIENCE).await, Some(1));
+        assert_eq!(
+            broker_count(brokers.clone(), Security::Plaintext, PATIENCE).await,
+            Some(1)
+        );
         stack.kafka.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_of_another_jvm_is_dropped_and_harms_nothing() {
+    let user = Cache::of_user().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    drop(
+        Kafka::start(
+            KafkaOptions::test(folder.path().join("first")),
+            &user,
+            &|_| (),
+        )
+        .await,
+    );
+
+    let cache = Cache::at(folder.path().join("cache"));
+    std::fs::create_dir(cache.root()).unwrap();
+    let jars = "kafka-4.3.1";
+    std::os::unix::fs::symlink(user.root().join(jars), cache.root().join(jars)).unwrap();
+    for (name, text) in [
+        ("kafka-4.3.1.jsa", "of no use"),
+        ("kafka-4.3.1.jvm", "/opt/java 1 1"),
+    ] {
+        std::fs::write(cache.root().join(name), text).unwrap();
+    }
+    let archive = cache.root().join("kafka-4.3.1.jsa");
+
+    let options = KafkaOptions::test(folder.path().join("second"));
+    let kafka = Kafka::start(options, &cache, &|_| ()).await.unwrap();
+    let brokers = broker_count(kafka.brokers(), Security::Plaintext, PATIENCE).await;
+    assert_eq!(brokers, Some(1));
+    assert!(!archive.exists(), "the next start must make its own");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,11 +233,21 @@ async fn the_secured_listeners_let_in_whom_they_should() {
     })
     .await
     .unwrap();
-    let Secured { ssl, sasl_ssl, certificates } = stack.kafka.secured().unwrap();
+    let Secured {
+        ssl,
+        sasl_ssl,
+        certificates,
+    } = stack.kafka.secured().unwrap();
     let wait = Duration::from_millis(1_500);
-    let stranger = Tls { ca: Some(certificates.authority.clone()), ..Tls::default() };
+    let stranger = Tls {
+        ca: Some(certificates.authority.clone()),
+        ..Tls::default()
+    };
     let known = Tls {
-        identity: Some((certificates.client_certificate.clone(), certificates.client_key.clone())),
+        identity: Some((
+            certificates.client_certificate.clone(),
+            certificates.client_key.clone(),
+        )),
         ..stranger.clone()
     };
     let sasl = |mechanism, password: &str| Sasl {
@@ -175,17 +260,37 @@ async fn the_secured_listeners_let_in_whom_they_should() {
     let trusted = Security::Tls(known);
     assert_eq!(broker_count(ssl.clone(), trusted, PATIENCE).await, Some(1));
     let untrusted = Security::Tls(stranger.clone());
-    assert_eq!(broker_count(ssl.clone(), untrusted, wait).await, None, "no client certificate");
-    assert_eq!(broker_count(ssl, Security::Plaintext, wait).await, None, "no TLS");
+    assert_eq!(
+        broker_count(ssl.clone(), untrusted, wait).await,
+        None,
+        "no client certificate"
+    );
+    assert_eq!(
+        broker_count(ssl, Security::Plaintext, wait).await,
+        None,
+        "no TLS"
+    );
 
     for mechanism in [Mechanism::Plain, Mechanism::ScramSha256] {
         let good = Security::SaslTls(stranger.clone(), sasl(mechanism, right));
-        assert_eq!(broker_count(sasl_ssl.clone(), good, PATIENCE).await, Some(1), "{mechanism:?}");
+        assert_eq!(
+            broker_count(sasl_ssl.clone(), good, PATIENCE).await,
+            Some(1),
+            "{mechanism:?}"
+        );
         let bad = Security::SaslTls(stranger.clone(), sasl(mechanism, "wrong"));
-        assert_eq!(broker_count(sasl_ssl.clone(), bad, wait).await, None, "{mechanism:?}");
+        assert_eq!(
+            broker_count(sasl_ssl.clone(), bad, wait).await,
+            None,
+            "{mechanism:?}"
+        );
     }
     let anybody = Security::SaslTls(Tls::default(), sasl(Mechanism::Plain, right));
-    assert_eq!(broker_count(sasl_ssl, anybody, wait).await, None, "an unknown authority");
+    assert_eq!(
+        broker_count(sasl_ssl, anybody, wait).await,
+        None,
+        "an unknown authority"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,16 +308,23 @@ async fn nothing_is_left_when_the_owner_is_killed() {
     let mut words = line.split(' ');
     let data = Path::new(words.next().unwrap());
     let pids: Vec<u32> = words.map(|word| word.parse().unwrap()).collect();
-    assert!(data.is_dir() && pids.iter().all(|pid| is_alive(*pid)), "{line}");
+    assert!(
+        data.is_dir() && pids.iter().all(|pid| is_alive(*pid)),
+        "{line}"
+    );
 
     owner.kill9().await;
     // Reaped by init or by whoever adopts them, which takes a moment.
-    eventually("its servers are gone", || !pids.iter().any(|pid| is_running(*pid))).await;
+    eventually("its servers are gone", || {
+        !pids.iter().any(|pid| is_running(*pid))
+    })
+    .await;
     eventually("its folder is gone", || !data.exists()).await;
 }
 
 /// Alive and not merely waiting for its parent to notice that it is not.
 fn is_running(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }

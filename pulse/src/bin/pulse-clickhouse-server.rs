@@ -33,20 +33,31 @@ fn main() -> ExitCode {
 
 /// Serves until a signal ends the process; returning means that it could not.
 fn serve(mut arguments: Vec<OsString>) -> anyhow::Result<std::convert::Infallible> {
-    ensure!(!arguments.is_empty(), "usage: pulse-clickhouse-server LIBRARY --config-file=FILE");
+    ensure!(
+        !arguments.is_empty(),
+        "usage: pulse-clickhouse-server LIBRARY --config-file=FILE"
+    );
     let path = arguments.remove(0);
     // SAFETY: loading runs the library's initializers. It is the pinned, checked one, and this
     // process has no other threads and has set up nothing that they could upset.
     let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) }
         .with_context(|| format!("{} cannot be loaded", path.display()))?;
     // SAFETY: both have these signatures in chdb.h of the pinned version.
-    let (query, result_error): (Symbol<QueryCommandLine>, Symbol<ResultError>) =
-        unsafe { (library.get(b"chdb_query_cmdline\0")?, library.get(b"chdb_result_error\0")?) };
+    let (query, result_error): (Symbol<QueryCommandLine>, Symbol<ResultError>) = unsafe {
+        (
+            library.get(b"chdb_query_cmdline\0")?,
+            library.get(b"chdb_result_error\0")?,
+        )
+    };
 
     let fixed = ["--log-level=warning", "--logger.console=1", SERVE].map(OsString::from);
-    let line = std::iter::once(OsString::from("clickhouse")).chain(arguments).chain(fixed);
+    let line = std::iter::once(OsString::from("clickhouse"))
+        .chain(arguments)
+        .chain(fixed);
     let line = line.map(|argument| CString::new(argument.into_vec()));
-    let line = line.collect::<Result<Vec<_>, _>>().context("an argument has a zero byte")?;
+    let line = line
+        .collect::<Result<Vec<_>, _>>()
+        .context("an argument has a zero byte")?;
     // The engine may write to its arguments, as C programs may; none is read here afterwards.
     let mut line: Vec<*mut c_char> = line.into_iter().map(CString::into_raw).collect();
     let count = c_int::try_from(line.len()).context("too many arguments")?;
@@ -56,7 +67,10 @@ fn serve(mut arguments: Vec<OsString>) -> anyhow::Result<std::convert::Infallibl
     ensure!(!result.is_null(), "the engine gave up without a reason");
     // SAFETY: a result of this library's, not yet destroyed.
     let reason = unsafe { result_error(result) };
-    ensure!(!reason.is_null(), "the engine stopped serving; its log is above");
+    ensure!(
+        !reason.is_null(),
+        "the engine stopped serving; its log is above"
+    );
     // SAFETY: not null, so a string of the result's, which is never destroyed.
     let reason = unsafe { CStr::from_ptr(reason) }.to_string_lossy();
     bail!("{reason}")

@@ -20,9 +20,16 @@ const CACHE: Key = Key {
     default: None,
     doc: "The folder that keeps the fetched Kafka and ClickHouse; `~/.cache/pulsestream` if left out.",
 };
-const XDG_CACHE_HOME: Key =
-    Key { name: "XDG_CACHE_HOME", default: None, doc: "Where a user's caches are." };
-const HOME: Key = Key { name: "HOME", default: None, doc: "The user's folder." };
+const XDG_CACHE_HOME: Key = Key {
+    name: "XDG_CACHE_HOME",
+    default: None,
+    doc: "Where a user's caches are.",
+};
+const HOME: Key = Key {
+    name: "HOME",
+    default: None,
+    doc: "The user's folder.",
+};
 
 /// Told in a line of text how far a long step is.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
@@ -80,7 +87,10 @@ impl Cache {
         if is_whole(&place) {
             return Ok(place);
         }
-        let fault = |source| FetchError::Cache { path: self.root.clone(), source };
+        let fault = |source| FetchError::Cache {
+            path: self.root.clone(),
+            source,
+        };
         let draft = self.root.join(format!("{name}.draft"));
         // Left over from a fetch that was killed, or not whole: the lock says that nobody uses it.
         remove(&draft).map_err(fault)?;
@@ -105,7 +115,10 @@ impl Cache {
         name: &str,
         progress: Progress<'_>,
     ) -> Result<File, FetchError> {
-        let fault = |source| FetchError::Cache { path: self.root.clone(), source };
+        let fault = |source| FetchError::Cache {
+            path: self.root.clone(),
+            source,
+        };
         std::fs::create_dir_all(&self.root).map_err(fault)?;
         let lock = File::options()
             .create(true)

@@ -151,7 +151,16 @@ impl ClickHouse {
             let process = engine.launch(&options)?;
             tries_left -= 1;
             match ready(&process, &http, access.writer()).await {
-                Ok(()) => return Ok(Self { options, engine, http, tcp, access, process }),
+                Ok(()) => {
+                    return Ok(Self {
+                        options,
+                        engine,
+                        http,
+                        tcp,
+                        access,
+                        process,
+                    });
+                }
                 Err(_) if tries_left > 0 && lost_its_port(&process) => {}
                 Err(error) => return Err(error),
             }
@@ -221,12 +230,18 @@ impl ClickHouse {
 
 impl Engine {
     async fn find(cache: &Cache, progress: Progress<'_>) -> Result<Self, ClickHouseError> {
-        if binary_version().await.is_some_and(|version| version >= BINARY_VERSION_MIN) {
+        if binary_version()
+            .await
+            .is_some_and(|version| version >= BINARY_VERSION_MIN)
+        {
             return Ok(Self::Binary);
         }
         let launcher =
             super::binary("pulse-clickhouse-server").map_err(ClickHouseError::Launcher)?;
-        Ok(Self::Library { launcher, library: fetch::clickhouse(cache, progress).await? })
+        Ok(Self::Library {
+            launcher,
+            library: fetch::clickhouse(cache, progress).await?,
+        })
     }
 
     fn launch(&self, options: &ClickHouseOptions) -> Result<Process, ClickHouseError> {
@@ -236,15 +251,25 @@ impl Engine {
             Self::Library { launcher, library } => Launch::new(launcher, log).arg(library),
         };
         let config = fetch::option("--config-file=", options.folder.join("config.xml"));
-        Ok(server.arg(config).orphan(options.orphan).folder(&options.folder).spawn()?)
+        Ok(server
+            .arg(config)
+            .orphan(options.orphan)
+            .folder(&options.folder)
+            .spawn()?)
     }
 }
 
 /// The version of the `clickhouse` on `PATH`, where there is one.
 async fn binary_version() -> Option<(u32, u32)> {
     let mut command = tokio::process::Command::new("clickhouse");
-    let answer = command.args(["local", "--version"]).kill_on_drop(true).output();
-    let output = tokio::time::timeout(Duration::from_secs(10), answer).await.ok()?.ok()?;
+    let answer = command
+        .args(["local", "--version"])
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(Duration::from_secs(10), answer)
+        .await
+        .ok()?
+        .ok()?;
     version(&String::from_utf8_lossy(&output.stdout))
 }
 
@@ -307,7 +332,9 @@ async fn ready(process: &Process, http: &Port, writer: &Account) -> Result<(), C
         }
         tokio::time::sleep(ASKED_EVERY).await;
     }
-    Err(ClickHouseError::Failed { last_words: process.last_words() })
+    Err(ClickHouseError::Failed {
+        last_words: process.last_words(),
+    })
 }
 
 fn client(http: &Port, account: &Account) -> clickhouse::Client {
@@ -337,7 +364,10 @@ mod tests {
     #[test]
     fn versions_are_found_in_what_clickhouse_says() {
         let check = |text, expect| assert_eq!(version(text), expect, "{text}");
-        check("ClickHouse local version 26.7.3.5 (official build).\n", Some((26, 7)));
+        check(
+            "ClickHouse local version 26.7.3.5 (official build).\n",
+            Some((26, 7)),
+        );
         check("ClickHouse client version 18.16.1.\n", Some((18, 16)));
         check("ClickHouse\n", None);
         check("", None);

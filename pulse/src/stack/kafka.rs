@@ -7,8 +7,8 @@ mod archive;
 mod listeners;
 mod probe;
 mod properties;
+mod software;
 
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -19,7 +19,8 @@ use runtime::clock::Deadline;
 use super::cache::{Cache, Progress};
 use super::fetch::{self, FetchError};
 use super::ports::{Port, PortError, PortWish};
-use super::process::{Launch, LaunchError, Orphan, Process};
+use super::process::{LaunchError, Process};
+use software::Software;
 
 pub use listeners::{Certificates, Secured};
 
@@ -108,7 +109,11 @@ impl KafkaOptions {
 
     /// A broker for a test.
     pub fn test(folder: impl Into<PathBuf>) -> Self {
-        Self { port: PortWish::Any, purpose: Purpose::Test, ..Self::serve(folder) }
+        Self {
+            port: PortWish::Any,
+            purpose: Purpose::Test,
+            ..Self::serve(folder)
+        }
     }
 
     /// Sets a line of `server.properties`.
@@ -137,24 +142,6 @@ struct Ports {
     sasl_ssl: Option<Port>,
 }
 
-/// Kafka's jars, and what makes them start faster.
-#[derive(Clone, Debug)]
-struct Software {
-    classpath: OsString,
-    archive: ClassArchive,
-}
-
-/// What a Java has to do with the file that holds Kafka's classes ready.
-#[derive(Clone, Debug)]
-enum ClassArchive {
-    /// There is none.
-    Absent,
-    /// It is made by the broker, when that ends in order.
-    Made(PathBuf),
-    /// It is there.
-    Used(PathBuf),
-}
-
 impl Kafka {
     /// Starts a broker in a folder that is new or was a broker's before, and waits until it answers.
     ///
@@ -167,9 +154,9 @@ impl Kafka {
         progress: Progress<'_>,
     ) -> Result<Self, KafkaError> {
         let lib = fetch::kafka(cache, progress).await?;
-        let mut software = Software { classpath: classpath(&lib)?, archive: ClassArchive::Absent };
-        software.archive = archive::ensure(cache, &software, progress).await;
-        let kafka = Self::start_with(options, software).await?;
+        let software = Software::of(&lib)?;
+        let archive = archive::ensure(cache, &software, progress).await;
+        let kafka = Self::start_with(options, software.with(archive)).await?;
         archive::drop_if_foreign(&kafka);
         Ok(kafka)
     }
@@ -188,7 +175,15 @@ impl Kafka {
             let process = software.launch(&options)?;
             tries_left -= 1;
             match ready(&process, &ports).await {
-                Ok(()) => return Ok(Self { options, software, ports, secured, process }),
+                Ok(()) => {
+                    return Ok(Self {
+                        options,
+                        software,
+                        ports,
+                        secured,
+                        process,
+                    });
+                }
                 Err(_) if tries_left > 0 && lost_its_port(&process) => {}
                 Err(error) => return Err(error),
             }
@@ -206,7 +201,11 @@ impl Kafka {
             return None;
         };
         let certificates = self.secured.as_ref()?;
-        Some(Secured { ssl: ssl.address(), sasl_ssl: sasl_ssl.address(), certificates })
+        Some(Secured {
+            ssl: ssl.address(),
+            sasl_ssl: sasl_ssl.address(),
+            certificates,
+        })
     }
 
     /// The broker's folder.
@@ -260,77 +259,6 @@ impl Ports {
     }
 }
 
-impl Software {
-    /// Makes the folder a broker's, unless it is one already: what says so is written last.
-    async fn format(
-        &self,
-        options: &KafkaOptions,
-        secured: Option<&Certificates>,
-    ) -> Result<(), KafkaError> {
-        if properties::data(&options.folder).join("meta.properties").is_file() {
-            return Ok(());
-        }
-        let tool = self
-            .java(Purpose::Test, options.folder.join("format.log"))
-            .args(["kafka.tools.StorageTool", "format", "--standalone", "-t"])
-            .arg(cluster_id())
-            .arg("-c")
-            .arg(properties::path(&options.folder))
-            .args(secured.map(Certificates::scram_user).into_iter().flatten())
-            .spawn()?;
-        match tool.exited().await.success() {
-            true => Ok(()),
-            false => Err(failed("formatting Kafka's folder", &tool)),
-        }
-    }
-
-    fn launch(&self, options: &KafkaOptions) -> Result<Process, KafkaError> {
-        let orphan = match options.purpose {
-            Purpose::Serve => Orphan::Ends,
-            Purpose::Test => Orphan::IsKilled,
-        };
-        let dump = match &self.archive {
-            ClassArchive::Made(path) => Some(fetch::option("-XX:ArchiveClassesAtExit=", path)),
-            _ => None,
-        };
-        let broker = self
-            .java(options.purpose, options.folder.join("kafka.log"))
-            .args(dump)
-            .arg("kafka.Kafka")
-            .arg(properties::path(&options.folder))
-            .orphan(orphan);
-        Ok(broker.spawn()?)
-    }
-
-    /// A Java that has everything but the class to run. The C1 compiler alone and the serial
-    /// collector halve the CPU of a start; a broker that serves gets the full ones.
-    fn java(&self, purpose: Purpose, log: PathBuf) -> Launch {
-        let sized: &[&str] = match purpose {
-            Purpose::Serve => &["-Xms256m", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"],
-            Purpose::Test => &["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
-        };
-        let archive = match &self.archive {
-            ClassArchive::Used(path) => Some(fetch::option("-XX:SharedArchiveFile=", path)),
-            _ => None,
-        };
-        Launch::new("java", log)
-            .args(sized)
-            .args(["-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"])
-            .args(LOG_LEVELS)
-            .args(archive)
-            .arg("-cp")
-            .arg(&self.classpath)
-    }
-}
-
-/// Warnings, and what a broker does about groups and transactions.
-const LOG_LEVELS: [&str; 4] = [
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-    "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.coordinator=info",
-    "-Dorg.slf4j.simpleLogger.showDateTime=true",
-    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
-];
-
 /// Waits until the broker answers a metadata request with itself.
 async fn ready(process: &Process, ports: &Ports) -> Result<(), KafkaError> {
     const ASKED_EVERY: Duration = Duration::from_millis(20);
@@ -349,37 +277,13 @@ fn lost_its_port(process: &Process) -> bool {
 }
 
 fn failed(act: &'static str, process: &Process) -> KafkaError {
-    KafkaError::Failed { act, last_words: process.last_words() }
+    KafkaError::Failed {
+        act,
+        last_words: process.last_words(),
+    }
 }
 
 fn fault(path: &Path) -> impl FnOnce(io::Error) -> KafkaError {
     let path = path.to_owned();
     |source| KafkaError::Folder { path, source }
-}
-
-/// The jars in one fixed order: the class archive holds for exactly one class path.
-fn classpath(lib: &Path) -> Result<OsString, KafkaError> {
-    let entries = std::fs::read_dir(lib).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let mut jars: Vec<_> =
-        entries.map_err(fault(lib))?.into_iter().map(|entry| entry.path()).collect();
-    jars.sort();
-    let mut classpath = OsString::new();
-    for jar in jars {
-        if !classpath.is_empty() {
-            classpath.push(":");
-        }
-        classpath.push(jar);
-    }
-    Ok(classpath)
-}
-
-/// A cluster's id: 16 bytes in URL-safe base64, 22 characters, of which the last holds 2 bits.
-fn cluster_id() -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    // It starts with a letter, since a dash would look like an option to the tool.
-    let first = fastrand::usize(..52);
-    let middle = std::iter::repeat_with(|| fastrand::usize(..64)).take(20);
-    let last = fastrand::usize(..4) * 16;
-    let digits = std::iter::once(first).chain(middle).chain(std::iter::once(last));
-    digits.map(|digit| char::from(ALPHABET[digit])).collect()
 }

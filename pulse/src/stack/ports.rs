@@ -67,7 +67,10 @@ impl Port {
                     None => break,
                 },
             };
-            let source = |source| PortError::Claims { folder: folder.clone(), source };
+            let source = |source| PortError::Claims {
+                folder: folder.clone(),
+                source,
+            };
             let claim = File::options()
                 .create(true)
                 .truncate(false)
@@ -75,7 +78,10 @@ impl Port {
                 .open(folder.join(number.to_string()))
                 .map_err(source)?;
             if claim.try_lock().is_ok() && is_free(number) {
-                return Ok(Self { number, _claim: claim });
+                return Ok(Self {
+                    number,
+                    _claim: claim,
+                });
             }
         }
         Err(PortError::NoneFree)
@@ -99,12 +105,17 @@ fn is_free(number: u16) -> bool {
 
 fn claims_folder() -> Result<PathBuf, PortError> {
     let user = rustix::process::getuid().as_raw();
-    let folder = std::env::temp_dir().join(format!("pulsestream-{user}")).join("ports");
+    let folder = std::env::temp_dir()
+        .join(format!("pulsestream-{user}"))
+        .join("ports");
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&folder)
-        .map_err(|source| PortError::Claims { folder: folder.clone(), source })?;
+        .map_err(|source| PortError::Claims {
+            folder: folder.clone(),
+            source,
+        })?;
     Ok(folder)
 }
 
@@ -127,12 +138,18 @@ mod tests {
     fn a_port_with_a_listener_is_passed_over() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let number = taken.local_addr().unwrap().port();
-        assert_ne!(Port::claim(PortWish::From(number)).unwrap().number(), number);
+        assert_ne!(
+            Port::claim(PortWish::From(number)).unwrap().number(),
+            number
+        );
     }
 
     #[test]
     fn the_last_port_ends_the_search() {
         let _last = Port::claim(PortWish::From(u16::MAX));
-        assert!(matches!(Port::claim(PortWish::From(u16::MAX)), Err(PortError::NoneFree)));
+        assert!(matches!(
+            Port::claim(PortWish::From(u16::MAX)),
+            Err(PortError::NoneFree)
+        ));
     }
 }

@@ -65,11 +65,15 @@ impl TestStack {
         let folder = TestFolder::make()?;
         let kafka = kafka(KafkaOptions::test(folder.path().join("kafka")));
         let clickhouse = ClickHouseOptions::test(folder.path().join("clickhouse"));
-        let (kafka, clickhouse) = tokio::join!(
-            Kafka::start(kafka, &cache, &tell),
-            ClickHouse::start(clickhouse, &cache, &tell),
-        );
-        Ok(Self { kafka: kafka?, clickhouse: clickhouse?, folder })
+        let (kafka, clickhouse) = tokio::try_join!(
+            async { Ok::<_, TestStackError>(Kafka::start(kafka, &cache, &tell).await?) },
+            async { Ok(ClickHouse::start(clickhouse, &cache, &tell).await?) },
+        )?;
+        Ok(Self {
+            kafka,
+            clickhouse,
+            folder,
+        })
     }
 
     /// The one stack that the tests of this program share, each with tenants of its own. It starts
@@ -94,7 +98,10 @@ impl TestStack {
             ("PULSE_KAFKA_BROKERS", self.kafka.brokers()),
             ("PULSE_CLICKHOUSE_URL", self.clickhouse.url()),
             ("PULSE_CLICKHOUSE_USER", writer.user.clone()),
-            ("PULSE_CLICKHOUSE_PASSWORD", writer.password.reveal().to_owned()),
+            (
+                "PULSE_CLICKHOUSE_PASSWORD",
+                writer.password.reveal().to_owned(),
+            ),
         ]
     }
 }
@@ -117,7 +124,10 @@ impl TestFolder {
     /// # Errors
     /// When the system's folder for temporary files cannot be written or no shell can be started.
     pub fn make() -> io::Result<Self> {
-        let path = tempfile::Builder::new().prefix("pulse-test-").tempdir()?.keep();
+        let path = tempfile::Builder::new()
+            .prefix("pulse-test-")
+            .tempdir()?
+            .keep();
         // Whatever still writes there is being killed at the same moment, hence several tries.
         let script = "cat; for try in 1 2 3 4 5 6 7 8 9 10; do
             rm -rf -- \"$1\" 2>/dev/null && exit; sleep 0.2

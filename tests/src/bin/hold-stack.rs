@@ -8,8 +8,11 @@ use pulse::stack::TestStack;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let stack = TestStack::start().await?;
-    let (folder, kafka, clickhouse) =
-        (stack.folder().display(), stack.kafka.pid(), stack.clickhouse.pid());
+    let (folder, kafka, clickhouse) = (
+        stack.folder().display(),
+        stack.kafka.pid(),
+        stack.clickhouse.pid(),
+    );
     println!("{folder} {kafka} {clickhouse}");
     std::io::stdout().flush()?;
     std::future::pending::<()>().await;

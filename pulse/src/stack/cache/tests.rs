@@ -22,7 +22,10 @@ fn check(variables: &[(&str, &str)], expect: &str) {
 #[test]
 fn the_nearest_setting_says_where_it_is() {
     check(&[("HOME", "/home/ada")], "/home/ada/.cache/pulsestream");
-    check(&[("HOME", "/home/ada"), ("XDG_CACHE_HOME", "/big")], "/big/pulsestream");
+    check(
+        &[("HOME", "/home/ada"), ("XDG_CACHE_HOME", "/big")],
+        "/big/pulsestream",
+    );
     check(&[("HOME", "/home/ada"), ("PULSE_CACHE", "/mine")], "/mine");
     let none = Cache::of(&mut Environment::of([("USER", "ada")]));
     assert!(matches!(none, Err(FetchError::NoCache)));
@@ -58,13 +61,21 @@ async fn what_failed_or_was_torn_leaves_nothing_and_is_fetched_again() {
         })
         .await;
     assert!(matches!(failed, Err(FetchError::NoCache)));
-    let empty = cache.install("thing", holds_thing, &silent, async |_| Ok(())).await;
-    assert!(matches!(empty, Err(FetchError::Incomplete { what: "thing" })));
+    let empty = cache
+        .install("thing", holds_thing, &silent, async |_| Ok(()))
+        .await;
+    assert!(matches!(
+        empty,
+        Err(FetchError::Incomplete { what: "thing" })
+    ));
     assert!(!folder.path().join("thing").exists() && !folder.path().join("thing.draft").exists());
 
     // A fetch that was killed half-way, and a thing that somebody damaged.
     std::fs::create_dir(folder.path().join("thing.draft")).unwrap();
     std::fs::create_dir(folder.path().join("thing")).unwrap();
-    let place = cache.install("thing", holds_thing, &silent, put_thing).await.unwrap();
+    let place = cache
+        .install("thing", holds_thing, &silent, put_thing)
+        .await
+        .unwrap();
     assert!(holds_thing(&place));
 }

@@ -40,8 +40,10 @@ impl Access {
             Err(error) if error.kind() == io::ErrorKind::NotFound => make_passwords(&path)?,
             Err(error) => return Err(error),
         };
-        let account =
-            |user: &str, password| Account { user: user.into(), password: Secret::new(password) };
+        let account = |user: &str, password| Account {
+            user: user.into(),
+            password: Secret::new(password),
+        };
         Ok(Self {
             writer: account(WRITER, passwords.pulse),
             reader: account(READER, passwords.reader),
@@ -108,10 +110,17 @@ impl Access {
 
 /// Made whole and then renamed: a torn file would lock everybody out of the data.
 fn make_passwords(path: &Path) -> io::Result<Passwords> {
-    let passwords = Passwords { pulse: random_hex()?, reader: random_hex()? };
+    let passwords = Passwords {
+        pulse: random_hex()?,
+        reader: random_hex()?,
+    };
     let draft = path.with_extension("draft");
-    let mut file =
-        File::options().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
+    let mut file = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&draft)?;
     file.write_all(&serde_json::to_vec_pretty(&passwords)?)?;
     file.sync_all()?;
     std::fs::rename(&draft, path)?;
@@ -124,7 +133,9 @@ fn sha256_hex(account: &Account) -> String {
 
 /// A text inside an XML element.
 pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -140,7 +151,13 @@ mod tests {
         assert_eq!(first.writer().password, again.writer().password);
         assert_ne!(first.writer().password, first.reader().password);
         assert_eq!(first.writer().password.reveal().len(), 32);
-        let mode = folder.path().join("passwords.json").metadata().unwrap().permissions().mode();
+        let mode = folder
+            .path()
+            .join("passwords.json")
+            .metadata()
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         let other = Access::of(tempfile::tempdir().unwrap().path()).unwrap();
         assert_ne!(other.writer().password, first.writer().password);
@@ -153,7 +170,11 @@ mod tests {
         for account in [access.writer(), access.reader()] {
             assert!(!access.users_xml(true).contains(account.password.reveal()));
         }
-        assert!(access.users_xml(true).contains("<default>\n      <password></password>"));
+        assert!(
+            access
+                .users_xml(true)
+                .contains("<default>\n      <password></password>")
+        );
         assert!(!access.users_xml(false).contains("<password></password>"));
     }
 }

@@ -48,9 +48,18 @@ impl Certificates {
         openssl(&folder, "authority", &authority).await?;
         let signed = ["-CA", "authority.pem", "-CAkey", "authority.key"];
         let named = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"];
-        openssl(&folder, "server", &[&["-subj", "/CN=localhost"], &signed[..], &named].concat())
-            .await?;
-        openssl(&folder, "client", &[&["-subj", "/CN=pulse"], &signed[..]].concat()).await?;
+        openssl(
+            &folder,
+            "server",
+            &[&["-subj", "/CN=localhost"], &signed[..], &named].concat(),
+        )
+        .await?;
+        openssl(
+            &folder,
+            "client",
+            &[&["-subj", "/CN=pulse"], &signed[..]].concat(),
+        )
+        .await?;
 
         let server_keystore = folder.join("server-keystore.pem");
         let read = |name: &str| {
@@ -85,13 +94,22 @@ impl Certificates {
         let scram = format!("{modules}.scram.ScramLoginModule required;");
         vec![
             ("ssl.keystore.type", "PEM".to_owned()),
-            ("ssl.keystore.location", self.server_keystore.to_string_lossy().into_owned()),
+            (
+                "ssl.keystore.location",
+                self.server_keystore.to_string_lossy().into_owned(),
+            ),
             ("ssl.truststore.type", "PEM".to_owned()),
-            ("ssl.truststore.location", self.authority.to_string_lossy().into_owned()),
+            (
+                "ssl.truststore.location",
+                self.authority.to_string_lossy().into_owned(),
+            ),
             ("listener.name.ssl.ssl.client.auth", "required".to_owned()),
             ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256".to_owned()),
             ("listener.name.sasl_ssl.plain.sasl.jaas.config", plain),
-            ("listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config", scram),
+            (
+                "listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config",
+                scram,
+            ),
         ]
     }
 }
@@ -101,7 +119,12 @@ async fn openssl(folder: &Path, name: &str, arguments: &[&str]) -> Result<(), Ka
     let tool = Launch::new("openssl", folder.join("openssl.log"))
         .args(["req", "-x509", "-nodes", "-days", VALID_DAYS])
         .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
-        .args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.pem")])
+        .args([
+            "-keyout",
+            &format!("{name}.key"),
+            "-out",
+            &format!("{name}.pem"),
+        ])
         .args(arguments)
         .folder(folder)
         .spawn()?;

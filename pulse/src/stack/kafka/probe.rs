@@ -25,7 +25,10 @@ async fn ask(address: &str) -> io::Result<u32> {
     let length = stream.read_u32().await?;
     // A correlation id and the number of brokers.
     if !(8..=ANSWER_BYTES_MAX).contains(&length) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not an answer of Kafka's"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not an answer of Kafka's",
+        ));
     }
     let _correlation_id = stream.read_u32().await?;
     stream.read_u32().await

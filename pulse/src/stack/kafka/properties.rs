@@ -28,7 +28,10 @@ const ALWAYS: &[(&str, &str)] = &[
     ("group.consumer.min.heartbeat.interval.ms", "200"),
     // A transaction whose producer is gone is aborted soon after its timeout: until then it holds
     // up every reader of committed records. The default looks every 10 s.
-    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000"),
+    (
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        "1000",
+    ),
     // After a kill the broker is let in when its earlier session has ended; the default is 9 s.
     ("broker.session.timeout.ms", "3000"),
     ("broker.heartbeat.interval.ms", "500"),
@@ -131,7 +134,10 @@ mod tests {
     fn each_line_is_said_once() {
         let options = KafkaOptions::test("/data");
         let text = text(&options, &Ports::claim(&options).unwrap(), None);
-        let mut names: Vec<&str> = text.lines().filter_map(|line| line.split('=').next()).collect();
+        let mut names: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split('=').next())
+            .collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();

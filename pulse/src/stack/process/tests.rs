@@ -20,7 +20,13 @@ fn line_of(path: &Path) -> String {
 
 fn is_alive(pid: u32) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    !matches!(state.rsplit(") ").next().and_then(|rest| rest.chars().next()), None | Some('Z'))
+    !matches!(
+        state
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.chars().next()),
+        None | Some('Z')
+    )
 }
 
 fn assert_dies(pid: u32) {
@@ -41,21 +47,31 @@ async fn output_goes_to_the_log_and_the_status_is_told() {
     assert!(!process.is_running());
     assert_eq!(process.log_tail(10), "hello\noops\n/");
     assert_eq!(process.log_tail(1), "/");
-    assert!(process.last_words().starts_with("sh ended with 3; its log ends:\nhello"));
+    assert!(
+        process
+            .last_words()
+            .starts_with("sh ended with 3; its log ends:\nhello")
+    );
 }
 
 #[tokio::test]
 async fn stop_is_polite_first_and_kills_what_does_not_listen() {
     let folder = tempfile::tempdir().unwrap();
     let ready = folder.path().join("ready");
-    let polite = script(folder.path(), "trap 'exit 7' TERM; echo > ready; while :; do sleep 0.01; done");
+    let polite = script(
+        folder.path(),
+        "trap 'exit 7' TERM; echo > ready; while :; do sleep 0.01; done",
+    );
     let polite = polite.folder(folder.path()).spawn().unwrap();
     line_of(&ready);
     polite.freeze();
     assert_eq!(polite.stop(Duration::from_secs(20)).await.code(), Some(7));
 
     std::fs::remove_file(&ready).unwrap();
-    let deaf = script(folder.path(), "trap '' TERM; echo > ready; while :; do sleep 0.01; done");
+    let deaf = script(
+        folder.path(),
+        "trap '' TERM; echo > ready; while :; do sleep 0.01; done",
+    );
     let deaf = deaf.folder(folder.path()).spawn().unwrap();
     line_of(&ready);
     assert_eq!(deaf.stop(Duration::from_millis(50)).await.signal(), Some(9));
@@ -73,7 +89,10 @@ fn dropping_kills_the_whole_group() {
     assert!(is_alive(process.pid()) && is_alive(grandchild));
     let pid = process.pid();
     drop(process);
-    assert!(!Path::new(&format!("/proc/{pid}")).exists(), "reaped before drop returns");
+    assert!(
+        !Path::new(&format!("/proc/{pid}")).exists(),
+        "reaped before drop returns"
+    );
     assert_dies(grandchild);
 }
 
@@ -82,7 +101,9 @@ fn a_child_outlives_the_thread_that_launched_it() {
     let folder = tempfile::tempdir().unwrap();
     let launch = script(folder.path(), "echo > ready; exec sleep 600").folder(folder.path());
     let launch = launch.orphan(Orphan::IsKilled);
-    let process = std::thread::spawn(move || launch.spawn().unwrap()).join().unwrap();
+    let process = std::thread::spawn(move || launch.spawn().unwrap())
+        .join()
+        .unwrap();
     line_of(&folder.path().join("ready"));
     // Had its life been bound to that thread, SIGKILL would have been first.
     process.terminate();
