@@ -15,4 +15,7 @@ pub mod stack;
 pub mod installation;
 pub mod status;
 
+pub mod health;
+pub mod init;
+
 pub mod cli;
