@@ -14,7 +14,8 @@ data_mb=1000  # room to run
 memory_mb=3500
 
 own_servers='bring your own Kafka and ClickHouse: set PULSE_KAFKA_BROKERS to host:port and PULSE_CLICKHOUSE_URL to http(s)://host:port'
-rustup_command="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
+rustup_script="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs"
+rustup_options='-s -- -y --profile minimal --default-toolchain none'
 toolchain=$(sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml)
 PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 
@@ -43,15 +44,13 @@ java_is_current() {
     [[ ${version:-0} -ge 17 ]]
 }
 
-rust_is_there() {
+# rustup, which brings the pinned Rust, or a Rust from elsewhere that is new enough.
+cargo_is_there() {
     have cargo || return 1
-    if have rustup; then
-        rustup toolchain list 2>/dev/null | grep -q "^$toolchain"
-    else
-        local minor
-        minor=$(rustc --version 2>/dev/null | sed -n 's/^rustc 1\.\([0-9]*\)\..*/\1/p')
-        [[ ${minor:-0} -ge $(cut -d. -f2 <<<"$toolchain") ]]
-    fi
+    have rustup && return
+    local minor
+    minor=$(rustc --version 2>/dev/null | sed -n 's/^rustc 1\.\([0-9]*\)\..*/\1/p')
+    [[ ${minor:-0} -ge $(cut -d. -f2 <<<"$toolchain") ]]
 }
 
 # Prints what is missing, one per line: the thing, a tab, the Debian package that has it.
@@ -61,6 +60,7 @@ missing() {
         pkg-config:pkg-config; do
         have "${tool%%:*}" || printf '%s\t%s\n' "${tool%%:*}" "${tool##*:}"
     done
+    cargo_is_there || have curl || printf 'curl\tcurl ca-certificates\n'
     pkg-config --exists openssl 2>/dev/null || printf 'the headers of OpenSSL\tlibssl-dev\n'
     pkg-config --exists zlib 2>/dev/null || printf 'the headers of zlib\tzlib1g-dev\n'
     servers_are_elsewhere && return
@@ -120,19 +120,27 @@ install_packages() {
     rm -f "$log"
 }
 
-install_rust() {
-    local unreachable="Rust $toolchain is missing and its installer cannot be reached from here:
-    install rustup by hand (https://rustup.rs), then run this again"
-    if ! have rustup; then
-        have curl || install_packages curl ca-certificates
-        say "installing Rust with rustup"
-        sh -c "$rustup_command --default-toolchain none" >/dev/null 2>&1 </dev/null ||
-            fail "$unreachable"
-        hash -r
-    fi
+fail_for_rust() {
+    fail "Rust $toolchain is missing and its installer cannot be reached from here: install rustup" \
+        "by hand (https://rustup.rs), then run this again"
+}
+
+install_rustup() {
+    say "installing Rust with rustup"
+    local script
+    script=$(sh -c "$rustup_script" 2>/dev/null </dev/null) || fail_for_rust
+    # shellcheck disable=SC2086 # Several options.
+    sh $rustup_options <<<"$script" >/dev/null 2>&1 || fail_for_rust
+    hash -r
+}
+
+# Into the user's own folder, so anybody may.
+install_toolchain() {
+    have rustup || return 0
+    ! rustup toolchain list 2>/dev/null | grep -q "^$toolchain" || return 0
     say "installing Rust $toolchain"
     rustup toolchain install "$toolchain" --profile minimal --component rustfmt \
-        --component clippy >/dev/null 2>&1 </dev/null || fail "$unreachable"
+        --component clippy >/dev/null 2>&1 </dev/null || fail_for_rust
 }
 
 check_system
@@ -147,25 +155,23 @@ if [[ -n $lacking && $EUID -eq 0 ]] && have apt-get; then
     [[ -z $lacking ]] || fail "still missing: $(cut -f1 <<<"$lacking" | paste -sd, -)"
 fi
 
-if [[ -n $lacking ]] || ! rust_is_there; then
-    if [[ $EUID -eq 0 && -z $lacking ]]; then
-        install_rust
-    else
-        names=$(cut -f1 <<<"$lacking")
-        command=
-        if [[ -n $lacking ]]; then
-            packages=$(cut -f2 <<<"$lacking" | tr ' ' '\n' | sort -u | paste -sd' ' -)
-            command="sudo apt-get install -y $packages"
-        fi
-        if ! rust_is_there; then
-            names="${names:+$names$'\n'}Rust $toolchain"
-            rust="$rustup_command --default-toolchain $toolchain --component rustfmt clippy"
-            have rustup && rust="rustup toolchain install $toolchain -c rustfmt -c clippy"
-            command="${command:+$command && }$rust"
-        fi
-        say "missing: $(paste -sd, - <<<"$names" | sed 's/,/, /g')"
-        fail "this installs it: $command"
+if [[ $EUID -eq 0 && -z $lacking ]]; then
+    cargo_is_there || install_rustup
+elif [[ -n $lacking ]] || ! cargo_is_there; then
+    names=$(cut -f1 <<<"$lacking")
+    command=
+    if [[ -n $lacking ]]; then
+        packages=$(cut -f2 <<<"$lacking" | tr ' ' '\n' | sort -u | paste -sd' ' -)
+        command="sudo apt-get install -y $packages"
+        have apt-get || command="(your system's packages of what Debian calls $packages)"
     fi
+    if ! cargo_is_there; then
+        names="${names:+$names$'\n'}Rust $toolchain"
+        command="${command:+$command && }$rustup_script | sh $rustup_options"
+    fi
+    say "missing: $(paste -sd, - <<<"$names" | sed 's/,/, /g')"
+    fail "this installs it: $command"
 fi
+install_toolchain
 
 check_room
