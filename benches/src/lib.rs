@@ -1,1 +1,35 @@
-//! PulseStream: benches.
+//! What the benches share: arguments, and what a process has used.
+//!
+//! A bench prints figures and asserts none: machines differ, and only ratios of one run compare.
+
+pub mod process;
+
+/// `--name value` pairs of the command line.
+pub struct Args(Vec<String>);
+
+impl Args {
+    /// This process's.
+    pub fn read() -> Self {
+        Self(std::env::args().collect())
+    }
+
+    /// The number of that name, or `default`.
+    ///
+    /// # Panics
+    /// When something else than a number is given.
+    pub fn number(&self, name: &str, default: i64) -> i64 {
+        let name = format!("--{name}");
+        let at = self.0.iter().position(|argument| *argument == name);
+        let text = at.and_then(|at| self.0.get(at + 1));
+        text.map_or(default, |text| {
+            text.parse().expect("the argument is a number")
+        })
+    }
+}
+
+/// The value below which `share` of the values lie; 0 for none.
+pub fn percentile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = (values.len().saturating_sub(1)) as f64 * share;
+    values.get(at as usize).copied().unwrap_or(0.0)
+}

@@ -122,7 +122,15 @@ impl Installation {
             .iter()
             .map(|(key, value)| Outgoing::keyed(topic, key, value))
             .collect();
-        let undelivered = self.publisher.publish(&records).await;
+        self.publish_records(&records).await;
+    }
+
+    /// Publishes records as they are, and waits until the broker has all.
+    ///
+    /// # Panics
+    /// When one is not taken.
+    pub async fn publish_records(&self, records: &[Outgoing<'_>]) {
+        let undelivered = self.publisher.publish(records).await;
         assert!(undelivered.is_empty(), "{undelivered:?}");
     }
 

@@ -1,0 +1,148 @@
+//! What nobody can use ends in the dead letters, whole and with its reason, and the rest flows on.
+
+use std::collections::BTreeMap;
+
+use runtime::kafka::Outgoing;
+use schemas::control::Limits;
+use schemas::dead_letter::DeadLetter;
+use schemas::ids::Stream;
+use schemas::meter::built_in;
+use schemas::murmur2::partition_of;
+use tests::trades::{self, Trade};
+use tests::{Installation, eventually, topic};
+
+/// The largest value that a broker takes with its settings as they come, less key and overhead.
+const LARGEST: usize = 1_048_576 - 200;
+
+fn trade(subject: &str, id: i64, at_us: i64) -> Trade {
+    let unit = 1_000_000_000_000_000_000;
+    Trade {
+        subject: subject.into(),
+        at_us,
+        id,
+        price: 7 * unit,
+        size: unit,
+    }
+}
+
+/// Garbage by the reason that it must be refused with.
+fn garbage() -> Vec<(&'static str, Vec<u8>)> {
+    let (_, good) = trades::record(&trade("test:A", 1, 1_790_000_000_000_000));
+    let changed = |at: usize, byte: u8| {
+        let mut value = good.clone();
+        value[at] = byte;
+        value
+    };
+    let huge_length = [
+        &good[..5],
+        &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+    ];
+    let dated = |at_us| trades::record(&trade("test:A", 2, at_us)).1;
+    let mut largest = vec![0x5a; LARGEST];
+    largest[..5].copy_from_slice(&good[..5]);
+    // A metric's decimal of no bytes is no number: what a producer might make of NaN.
+    let mut not_a_number = good[..good.len() - 1].to_vec();
+    let price = not_a_number.windows(5).position(|w| w == b"price").unwrap() + 5;
+    not_a_number.splice(price..=price + usize::from(not_a_number[price] / 2), [0]);
+    not_a_number.push(0);
+    vec![
+        ("no_frame", b"{}".to_vec()),
+        ("no_frame", vec![]),
+        ("wrong_magic", changed(0, b'{')),
+        ("unknown_schema", changed(4, 99)),
+        ("unknown_schema", changed(1, 1)),
+        ("truncated", good[..good.len() / 2].to_vec()),
+        ("truncated", huge_length.concat()),
+        ("invalid_field", largest),
+        ("trailing_bytes", [&good[..], b"x"].concat()),
+        ("invalid_field", not_a_number),
+        // 9999-12-31T23:59:59Z, and the year 1.
+        ("future", dated(253_402_300_799_000_000)),
+        ("future", dated(i64::MAX)),
+        ("past", dated(-62_135_596_800_000_000)),
+        ("past", dated(i64::MIN)),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_ends_in_dead_letters_and_the_rest_flows_on() {
+    let mut installation = Installation::start().await;
+    let tenant = installation
+        .tenant("acme", Limits::default(), &built_in())
+        .await;
+    installation.role("pulse-metrics", "0", &[]).await;
+    let events = tenant.topic(Stream::Events).to_string();
+
+    let garbage = garbage();
+    let mut records = vec![];
+    for (_, value) in &garbage {
+        records.push(Outgoing::keyed(&events, b"test:A", value));
+    }
+    let stray = trades::record(&trade("test:B", 3, 1_790_000_000_000_000)).1;
+    let home = partition_of(b"test:B", 4);
+    records.push(Outgoing::keyed(&events, b"test:B", &stray).in_partition((home + 1) % 4));
+    records.push(Outgoing::tombstone(&events, b"test:A"));
+    installation.publish_records(&records).await;
+    let good: Vec<Trade> = (0..50)
+        .map(|id| trade("test:A", id, 1_790_000_000_000_000 + id * 100_000))
+        .collect();
+    let good_records: Vec<_> = good.iter().map(trades::record).collect();
+    installation.publish(&events, &good_records).await;
+
+    let total = garbage.len() + 2 + good.len();
+    eventually("every record has its fate", async || {
+        let seen = installation
+            .figure("pulse-metrics-0", "pulse_records", "\"in\"")
+            .await?;
+        let open = installation
+            .figure("pulse-metrics-0", "pulse_open_short_windows", "acme")
+            .await?;
+        match seen as usize == total && open == 0.0 {
+            true => Ok(()),
+            false => Err(format!("{seen} of {total}, {open} open")),
+        }
+    })
+    .await;
+    let kafka = installation.kafka();
+    let letters = topic::read(&kafka, &tenant.topic(Stream::DeadLetters).to_string());
+    let mut expect: BTreeMap<&str, Vec<Vec<u8>>> = BTreeMap::new();
+    for (reason, value) in garbage {
+        expect.entry(reason).or_default().push(value);
+    }
+    expect.entry("wrong_partition").or_default().push(stray);
+    expect
+        .entry("no_frame")
+        .or_default()
+        .push(b"a tombstone".to_vec());
+    let mut got: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+    for letter in &letters {
+        let letter = DeadLetter::decode(letter.value.as_deref().unwrap()).unwrap();
+        assert_eq!(letter.source.as_str(), events);
+        let value = letter.value.unwrap_or(b"a tombstone").to_vec();
+        got.entry(letter.reason.as_str().to_owned())
+            .or_default()
+            .push(value);
+    }
+    for (reason, values) in &mut expect {
+        let found = got
+            .get_mut(*reason)
+            .unwrap_or_else(|| panic!("no letter says {reason}"));
+        found.sort();
+        values.sort();
+        assert!(
+            found == values,
+            "{reason}: {} letters, not {}",
+            found.len(),
+            values.len()
+        );
+    }
+    assert_eq!(letters.len(), total - good.len());
+    let fired = topic::read(&kafka, &tenant.topic(Stream::Metrics).to_string());
+    let fired = trades::latest(fired.into_iter().map(|record| record.value.unwrap()));
+    let short = fired
+        .into_iter()
+        .filter(|(key, _)| key.1 <= 60_000)
+        .collect();
+    trades::assert_same("candles", &short, &trades::candles(&good, &[1_000, 60_000]));
+    installation.stop_all().await;
+}
