@@ -60,6 +60,7 @@ pub struct Delivery {
     budget: Arc<Semaphore>,
     lanes: BTreeMap<TenantId, Lane>,
     tasks: JoinSet<Result<(), DeliveryError>>,
+    taken: Counter,
     published: Counter,
     lost: Counter,
 }
@@ -96,13 +97,14 @@ pub fn publisher(kafka: &KafkaConfig, client_id: &str) -> anyhow::Result<Publish
 }
 
 impl Delivery {
-    /// Deliveries by `publisher`, which count what was `(published, lost)`.
-    pub fn new(publisher: Publisher, (published, lost): (Counter, Counter)) -> Self {
+    /// Deliveries by `publisher`, which count what was `[taken, published, lost]`.
+    pub fn new(publisher: Publisher, [taken, published, lost]: [Counter; 3]) -> Self {
         Self {
             publisher,
             budget: Arc::new(Semaphore::new(BUDGET_UNITS)),
             lanes: BTreeMap::new(),
             tasks: JoinSet::new(),
+            taken,
             published,
             lost,
         }
@@ -211,6 +213,7 @@ impl Delivery {
         tenant: &TenantId,
         (stream, key, value): &(Stream, Bytes, Bytes),
     ) -> Result<(), DeliveryError> {
+        self.taken.inc();
         let lane = self.lane(tenant);
         let (sender, in_trouble) = (lane.sender.clone(), Arc::clone(&lane.in_trouble));
         let units = (key.len() + value.len()).div_ceil(UNIT_BYTES).max(1);

@@ -36,8 +36,9 @@ const TRADES: Metric = Metric {
 };
 const RECORDS: Metric = Metric {
     name: "pulse_connector_records_total",
-    doc: "Records for the log: published (acknowledged by every in-sync replica), lost (refused \
-          by the broker for good, or of a tenant whose topics are gone). Alarm when lost grows.",
+    doc: "Records for the log: taken, and of these published (acknowledged by every in-sync \
+          replica) or lost (refused by the broker for good, or of a tenant whose topics are gone); \
+          the others are under way. Alarm when lost grows.",
 };
 
 /// All of this crate's metrics.
@@ -141,8 +142,8 @@ impl FeedFigures {
         self.shown = now;
     }
 
-    /// The counters of the feed's records: published, lost.
-    pub fn records(&self) -> (Counter, Counter) {
+    /// The counters of the feed's records: taken, published, lost.
+    pub fn records(&self) -> [Counter; 3] {
         let counter = |fate| {
             let labels = FateLabels {
                 feed: self.feed,
@@ -150,6 +151,6 @@ impl FeedFigures {
             };
             self.figures.records.get_or_create(&labels).clone()
         };
-        (counter("published"), counter("lost"))
+        ["taken", "published", "lost"].map(counter)
     }
 }

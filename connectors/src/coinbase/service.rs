@@ -1,5 +1,7 @@
 //! The process: both feeds of Coinbase for all tenants that want them.
 
+use std::collections::BTreeSet;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use runtime::config::{Environment, Key, Settings};
@@ -7,6 +9,7 @@ use runtime::control::{Control, ControlConfig, ControlView};
 use runtime::kafka::{KafkaConfig, Publisher};
 use runtime::service::Service;
 use schemas::control::Exchange;
+use schemas::ids::{TenantId, TenantIdError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -28,9 +31,14 @@ const ADVANCED_URL: Key = Key {
     default: Some("wss://advanced-trade-ws.coinbase.com"),
     doc: "Where Coinbase's Advanced Trade feed is; a simulator may stand in.",
 };
+const TENANTS: Key = Key {
+    name: "PULSE_COINBASE_TENANTS",
+    default: None,
+    doc: "The tenants whose feeds are read, separated by commas; all of them when left out.",
+};
 
 /// All of this part's keys.
-pub const KEYS: &[Key] = &[EXCHANGE_URL, ADVANCED_URL];
+pub const KEYS: &[Key] = &[EXCHANGE_URL, ADVANCED_URL, TENANTS];
 
 /// What the process is told.
 #[derive(Clone, Debug)]
@@ -43,6 +51,37 @@ pub struct CoinbaseConfig {
     pub exchange_url: String,
     /// Where the Advanced Trade feed is.
     pub advanced_url: String,
+    /// Whose feeds are read.
+    pub audience: Audience,
+}
+
+/// Whose feeds a process reads: a simulator, for one, is not for those who want the exchange.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Audience {
+    /// Every tenant's.
+    All,
+    /// These tenants' alone.
+    Only(BTreeSet<TenantId>),
+}
+
+impl Audience {
+    fn holds(&self, tenant: &TenantId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(tenants) => tenants.contains(tenant),
+        }
+    }
+}
+
+impl FromStr for Audience {
+    type Err = TenantIdError;
+
+    fn from_str(text: &str) -> Result<Self, TenantIdError> {
+        text.split(',')
+            .map(|id| id.trim().parse())
+            .collect::<Result<_, _>>()
+            .map(Self::Only)
+    }
 }
 
 impl Settings for CoinbaseConfig {
@@ -51,11 +90,13 @@ impl Settings for CoinbaseConfig {
         let control = ControlConfig::read(env);
         let exchange_url = url(env, &EXCHANGE_URL);
         let advanced_url = url(env, &ADVANCED_URL);
+        let audience = env.optional(&TENANTS);
         Some(Self {
             kafka: kafka?,
             control: control?,
             exchange_url: exchange_url?,
             advanced_url: advanced_url?,
+            audience: audience?.unwrap_or(Audience::All),
         })
     }
 }
@@ -97,13 +138,17 @@ pub async fn run(config: CoinbaseConfig, service: Service) -> anyhow::Result<()>
     let mut connections = JoinSet::new();
     let mut wishes = vec![];
     for exchange in [Exchange::CoinbaseExchange, Exchange::CoinbaseAdvanced] {
-        let first = Arc::new(subscriptions(exchange, &control.snapshot()));
+        let first = Arc::new(subscriptions(
+            exchange,
+            &control.snapshot(),
+            &config.audience,
+        ));
         let (wish, wished) = watch::channel(first);
         wishes.push((exchange, wish));
         let parts = parts(exchange, &config, &service, (&publisher, &figures), wished);
         connections.spawn(Connection::new(parts).run());
     }
-    let follower = tokio::spawn(follow(control, wishes));
+    let follower = tokio::spawn(follow(control, config.audience.clone(), wishes));
     let ended = wait(&mut connections, &service).await;
     follower.abort();
     ended
@@ -126,12 +171,16 @@ async fn wait(
 }
 
 /// Hands each change of the control view on as wishes.
-async fn follow(control: ControlView, wishes: Vec<(Exchange, watch::Sender<Arc<Subscriptions>>)>) {
+async fn follow(
+    control: ControlView,
+    audience: Audience,
+    wishes: Vec<(Exchange, watch::Sender<Arc<Subscriptions>>)>,
+) {
     let mut changes = control.changes();
     loop {
         let snapshot = control.snapshot();
         for (exchange, wish) in &wishes {
-            let now = subscriptions(*exchange, &snapshot);
+            let now = subscriptions(*exchange, &snapshot, &audience);
             wish.send_if_modified(|held| {
                 let has_changed = **held != now;
                 if has_changed {
@@ -147,8 +196,11 @@ async fn follow(control: ControlView, wishes: Vec<(Exchange, watch::Sender<Arc<S
     }
 }
 
-fn subscriptions(exchange: Exchange, control: &Control) -> Subscriptions {
-    let feeds = control.tenants().flat_map(|(tenant, control)| {
+fn subscriptions(exchange: Exchange, control: &Control, audience: &Audience) -> Subscriptions {
+    let tenants = control
+        .tenants()
+        .filter(|(tenant, _)| audience.holds(tenant));
+    let feeds = tenants.flat_map(|(tenant, control)| {
         let feeds = control.feeds.values();
         feeds.map(move |feed| (tenant, &feed.value))
     });
@@ -188,6 +240,16 @@ fn parts(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tenants_are_all_or_those_that_are_named() {
+        let tenant = |id: &str| id.parse::<TenantId>().unwrap();
+        let some: Audience = "demo, acme".parse().unwrap();
+        assert!(some.holds(&tenant("demo")) && some.holds(&tenant("acme")));
+        assert!(!some.holds(&tenant("other")) && Audience::All.holds(&tenant("other")));
+        assert!("demo,,acme".parse::<Audience>().is_err());
+        assert!("Demo".parse::<Audience>().is_err());
+    }
 
     #[test]
     fn addresses_are_checked_before_a_socket_opens() {
