@@ -1,10 +1,13 @@
 //! The local stack: real servers that answer, keep what they acknowledged, and leave nothing behind.
 
 use std::path::Path;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use pulse::stack::kafka::{Listeners, Secured};
-use pulse::stack::{Cache, Kafka, KafkaOptions, Launch, Orphan, TestStack};
+use pulse::stack::{
+    Cache, ClickHouse, ClickHouseOptions, Kafka, KafkaOptions, Launch, Orphan, PortWish, TestStack,
+};
 use runtime::config::Secret;
 use runtime::kafka::client::Mechanism;
 use runtime::kafka::probe::Probe;
@@ -191,6 +194,39 @@ async fn kafka_comes_back_where_it_was_after_kill_9_and_after_a_stop() {
         );
         stack.kafka.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_waits_for_its_predecessor_and_finds_its_data_and_ports() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::of_user().unwrap();
+    let options = |port| ClickHouseOptions {
+        http_port: PortWish::From(port),
+        ..ClickHouseOptions::test(folder.path())
+    };
+    let first = ClickHouse::start(options(24_000), &cache, &|_| ())
+        .await
+        .unwrap();
+    let url = first.url();
+    let client = first.client(first.writer());
+    client
+        .query("CREATE DATABASE kept")
+        .execute()
+        .await
+        .unwrap();
+
+    let port = url.rsplit(':').next().unwrap().parse().unwrap();
+    let mut second = pin!(ClickHouse::start(options(port), &cache, &|_| ()));
+    let early = tokio::time::timeout(Duration::from_secs(1), second.as_mut()).await;
+    assert!(early.is_err(), "the first one still has the folder");
+    drop(first);
+    let second = second.await.unwrap();
+    assert_eq!(second.url(), url);
+    let client = second.client(second.writer());
+    let names = client
+        .query("SELECT name FROM system.databases")
+        .fetch_all::<String>();
+    assert!(names.await.unwrap().contains(&"kept".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

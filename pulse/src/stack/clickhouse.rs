@@ -18,13 +18,15 @@ use runtime::config::Secret;
 use super::cache::{Cache, Progress};
 use super::fetch::{self, FetchError};
 use super::ports::{Port, PortError, PortWish};
-use super::process::{Launch, LaunchError, Orphan, Process};
+use super::process::{Launch, LaunchError, Orphan, Process, Tenure, TenureError};
 use access::Access;
 
 /// How long the server may take to answer; it takes half a second on little data.
 const READY_MAX: Duration = Duration::from_secs(120);
 /// How long it may take to end.
 const STOP_MAX: Duration = Duration::from_secs(30);
+/// How long an earlier server in the same folder may take to end, which was told to.
+const EARLIER_MAX: Duration = Duration::from_secs(15);
 /// How often other ports are tried when somebody took ours in the very moment of the start.
 const PORT_TRIES_MAX: u32 = 3;
 /// The oldest `clickhouse` on `PATH` that is used, year and month.
@@ -42,6 +44,9 @@ pub enum ClickHouseError {
     /// The process could not be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// Another server has its folder.
+    #[error(transparent)]
+    Tenure(#[from] TenureError),
     /// Its folder cannot be used.
     #[error("ClickHouse's folder {} cannot be used", path.display())]
     Folder {
@@ -141,14 +146,15 @@ impl ClickHouse {
         progress: Progress<'_>,
     ) -> Result<Self, ClickHouseError> {
         let engine = Engine::find(cache, progress).await?;
-        std::fs::create_dir_all(&options.folder).map_err(fault(&options.folder))?;
-        let access = Access::of(&options.folder).map_err(fault(&options.folder))?;
         let mut tries_left = PORT_TRIES_MAX;
         loop {
+            // First of all: an earlier server has our ports until it is gone.
+            let tenure = Tenure::take(&log(&options.folder), EARLIER_MAX).await?;
+            let access = Access::of(&options.folder).map_err(fault(&options.folder))?;
             let http = Port::claim(options.http_port)?;
             let tcp = Port::claim(options.tcp_port)?;
             write_settings(&options, &engine, &access, [&http, &tcp])?;
-            let process = engine.launch(&options)?;
+            let process = engine.launch(&options, tenure)?;
             tries_left -= 1;
             match ready(&process, &http, access.writer()).await {
                 Ok(()) => {
@@ -223,7 +229,8 @@ impl ClickHouse {
     /// When it does not come up.
     pub async fn restart(&mut self) -> Result<(), ClickHouseError> {
         self.process.kill9().await;
-        self.process = self.engine.launch(&self.options)?;
+        let tenure = Tenure::take(&log(&self.options.folder), EARLIER_MAX).await?;
+        self.process = self.engine.launch(&self.options, tenure)?;
         ready(&self.process, &self.http, self.access.writer()).await
     }
 }
@@ -244,8 +251,12 @@ impl Engine {
         })
     }
 
-    fn launch(&self, options: &ClickHouseOptions) -> Result<Process, ClickHouseError> {
-        let log = options.folder.join("clickhouse.log");
+    fn launch(
+        &self,
+        options: &ClickHouseOptions,
+        tenure: Tenure,
+    ) -> Result<Process, ClickHouseError> {
+        let log = log(&options.folder);
         let server = match self {
             Self::Binary => Launch::new("clickhouse", log).arg("server"),
             Self::Library { launcher, library } => Launch::new(launcher, log).arg(library),
@@ -254,6 +265,7 @@ impl Engine {
         Ok(server
             .arg(config)
             .orphan(options.orphan)
+            .holding(tenure)
             .folder(&options.folder)
             .spawn()?)
     }
@@ -342,6 +354,11 @@ fn client(http: &Port, account: &Account) -> clickhouse::Client {
         .with_url(url(http))
         .with_user(&account.user)
         .with_password(account.password.reveal())
+}
+
+/// Where the server's log is.
+fn log(folder: &Path) -> PathBuf {
+    folder.join("clickhouse.log")
 }
 
 fn url(http: &Port) -> String {

@@ -19,7 +19,7 @@ use runtime::clock::Deadline;
 use super::cache::{Cache, Progress};
 use super::fetch::{self, FetchError};
 use super::ports::{Port, PortError, PortWish};
-use super::process::{LaunchError, Process};
+use super::process::{LaunchError, Process, Tenure, TenureError};
 use software::Software;
 
 pub use listeners::{Certificates, Secured};
@@ -29,6 +29,8 @@ pub use listeners::{Certificates, Secured};
 const READY_MAX: Duration = Duration::from_secs(90);
 /// How long it may take to close its log in order; it takes half a second.
 const STOP_MAX: Duration = Duration::from_secs(30);
+/// How long an earlier broker in the same folder may take to end, which was told to.
+const EARLIER_MAX: Duration = Duration::from_secs(15);
 /// How often other ports are tried when somebody took ours in the very moment of the start.
 const PORT_TRIES_MAX: u32 = 3;
 
@@ -44,6 +46,9 @@ pub enum KafkaError {
     /// A process could not be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// Another broker has its folder.
+    #[error(transparent)]
+    Tenure(#[from] TenureError),
     /// Its folder cannot be used.
     #[error("Kafka's folder {} cannot be used", path.display())]
     Folder {
@@ -162,17 +167,18 @@ impl Kafka {
     }
 
     async fn start_with(options: KafkaOptions, software: Software) -> Result<Self, KafkaError> {
-        std::fs::create_dir_all(&options.folder).map_err(fault(&options.folder))?;
-        let secured = match options.listeners {
-            Listeners::Plain => None,
-            Listeners::PlainAndSecured => Some(Certificates::make(&options.folder).await?),
-        };
         let mut tries_left = PORT_TRIES_MAX;
         loop {
+            // First of all: an earlier broker has our ports until it is gone.
+            let tenure = Tenure::take(&software::log(&options.folder), EARLIER_MAX).await?;
+            let secured = match options.listeners {
+                Listeners::Plain => None,
+                Listeners::PlainAndSecured => Some(Certificates::make(&options.folder).await?),
+            };
             let ports = Ports::claim(&options)?;
             properties::write(&options, &ports, secured.as_ref())?;
             software.format(&options, secured.as_ref()).await?;
-            let process = software.launch(&options)?;
+            let process = software.launch(&options, tenure)?;
             tries_left -= 1;
             match ready(&process, &ports).await {
                 Ok(()) => {
@@ -239,7 +245,8 @@ impl Kafka {
     /// When it does not come up.
     pub async fn restart(&mut self) -> Result<(), KafkaError> {
         self.process.kill9().await;
-        self.process = self.software.launch(&self.options)?;
+        let tenure = Tenure::take(&software::log(&self.options.folder), EARLIER_MAX).await?;
+        self.process = self.software.launch(&self.options, tenure)?;
         ready(&self.process, &self.ports).await
     }
 }

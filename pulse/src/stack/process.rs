@@ -1,7 +1,7 @@
 //! Child processes that never outlive us, not even when we are killed with `kill -9`.
 //!
 //! Each runs in a process group of its own (so a Ctrl-C at the terminal reaches us alone and we stop
-//! them in order), with no standard input and with its output in a log file.
+//! them in order), with nothing to read and with its output in a log file.
 //!
 //! **How they die with us.** Linux can send a child a signal when its parent is gone
 //! (`PR_SET_PDEATHSIG`); asking for that between fork and exec needs `unsafe` in Rust, so `setpriv`
@@ -13,6 +13,7 @@
 //! a stranger by then.
 
 mod launch;
+mod tenure;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -27,6 +28,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use tokio::sync::watch;
 
 pub use launch::{Launch, LaunchError, Orphan};
+pub use tenure::{Tenure, TenureError};
 
 /// A running child process, or what is left of it.
 ///

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::listeners::Certificates;
 use super::{KafkaError, KafkaOptions, Purpose, failed, fault, properties};
 use crate::stack::fetch;
-use crate::stack::process::{Launch, Orphan, Process};
+use crate::stack::process::{Launch, Orphan, Process, Tenure};
 
 /// Kafka's jars, and what makes them start faster.
 #[derive(Clone, Debug)]
@@ -70,7 +70,11 @@ impl Software {
         }
     }
 
-    pub(super) fn launch(&self, options: &KafkaOptions) -> Result<Process, KafkaError> {
+    pub(super) fn launch(
+        &self,
+        options: &KafkaOptions,
+        tenure: Tenure,
+    ) -> Result<Process, KafkaError> {
         let orphan = match options.purpose {
             Purpose::Serve => Orphan::Ends,
             Purpose::Test => Orphan::IsKilled,
@@ -80,11 +84,12 @@ impl Software {
             _ => None,
         };
         let broker = self
-            .java(options.purpose, options.folder.join("kafka.log"))
+            .java(options.purpose, log(&options.folder))
             .args(dump)
             .arg("kafka.Kafka")
             .arg(properties::path(&options.folder))
-            .orphan(orphan);
+            .orphan(orphan)
+            .holding(tenure);
         Ok(broker.spawn()?)
     }
 
@@ -121,6 +126,11 @@ const LOG_LEVELS: [&str; 4] = [
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
 ];
+
+/// Where the broker's log is.
+pub(super) fn log(folder: &Path) -> PathBuf {
+    folder.join("kafka.log")
+}
 
 /// The jars in one fixed order: the class archive holds for exactly one class path.
 fn classpath(lib: &Path) -> Result<OsString, KafkaError> {

@@ -6,10 +6,10 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 
-use super::Process;
+use super::{Process, Tenure};
 
 /// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,7 @@ pub struct Launch {
     folder: Option<PathBuf>,
     log: PathBuf,
     orphan: Orphan,
+    held: Option<Arc<Tenure>>,
 }
 
 impl Launch {
@@ -75,6 +76,7 @@ impl Launch {
             folder: None,
             log: log.into(),
             orphan: Orphan::Ends,
+            held: None,
         }
     }
 
@@ -122,6 +124,12 @@ impl Launch {
         self
     }
 
+    /// Makes the process hold its log, and so its folder, for as long as it lives.
+    pub fn holding(mut self, tenure: Tenure) -> Self {
+        self.held = Some(Arc::new(tenure));
+        self
+    }
+
     /// Starts it.
     ///
     /// # Errors
@@ -132,12 +140,12 @@ impl Launch {
             path: self.log.clone(),
             source,
         };
-        rotate(&self.log);
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(&self.log)
-            .map_err(log_error)?;
+        let log = match &self.held {
+            Some(tenure) => tenure.log(),
+            None => File::options().create(true).append(true).open(&self.log),
+        };
+        let log = log.map_err(log_error)?;
+        shorten(&self.log, &log).map_err(log_error)?;
         let log_start = log.metadata().map_err(log_error)?.len();
         let errors = log.try_clone().map_err(log_error)?;
 
@@ -211,11 +219,13 @@ fn fork_on_lasting_thread(command: Command) -> io::Result<Child> {
         .expect("the forking thread answers every request")
 }
 
-/// Puts a log that has grown large aside, over the one put aside before.
-fn rotate(log: &Path) {
+/// Puts what a log holds aside once it has grown large, over what was put aside before. The file
+/// stays the same one: its lock may be held.
+fn shorten(path: &Path, log: &File) -> io::Result<()> {
     const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
-    if std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > LOG_BYTES_MAX) {
-        // When it cannot be renamed it grows on: no reason not to start.
-        let _ = std::fs::rename(log, log.with_extension("old.log"));
+    if log.metadata()?.len() > LOG_BYTES_MAX {
+        std::fs::copy(path, path.with_extension("old.log"))?;
+        log.set_len(0)?;
     }
+    Ok(())
 }

@@ -126,3 +126,32 @@ async fn a_missing_program_is_told_in_the_log() {
     let direct = launch.orphan(Orphan::GoesOn).spawn();
     assert!(matches!(direct, Err(LaunchError::Spawn { .. })));
 }
+
+#[tokio::test]
+async fn a_log_is_held_for_as_long_as_its_process_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("not/there/yet/log");
+    let tenure = Tenure::take(&log, Duration::ZERO).await.unwrap();
+    let launch = Launch::new("sh", &log).args(["-c", "echo here; exec sleep 600"]);
+    let process = launch.holding(tenure).spawn().unwrap();
+    assert_eq!(line_of(&log), "here");
+    let taken = Tenure::take(&log, Duration::from_millis(50)).await;
+    assert!(matches!(taken, Err(TenureError::Taken { .. })));
+
+    let patient = Tenure::take(&log, Duration::from_secs(20));
+    let (tenure, _) = tokio::join!(patient, process.kill9());
+    drop(tenure.unwrap());
+    Tenure::take(&log, Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_large_log_is_put_aside_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("role.log");
+    std::fs::write(&log, vec![b'x'; 17 * 1024 * 1024]).unwrap();
+    let process = Launch::new("echo", &log).arg("small").spawn().unwrap();
+    process.exited().await;
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "small\n");
+    let aside = folder.path().join("role.old.log").metadata().unwrap();
+    assert_eq!(aside.len(), 17 * 1024 * 1024);
+}
