@@ -1,7 +1,7 @@
 //! `pulse init`: a tenant with its topics, meters and feed, where they are not there yet.
 //!
-//! In: a tenant's name and what it wants to see. Out: the control topic, the tenant's topics and its
-//! definitions, and a line for each that says whether it was made or found.
+//! In: a tenant's name and what it wants to see. Out: the control topic, the tenant's topics and
+//! its definitions, and a line for each that says whether it was made or found.
 //!
 //! Doing it twice is doing it once: a definition is written where none ever was under its key, so
 //! what an operator has changed or deleted since stays as the operator left it. The tenant itself
