@@ -39,7 +39,7 @@ const SKIPPED: Metric = Metric {
 };
 const PENDING: Metric = Metric {
     name: "pulse_clickhouse_pending_rows",
-    doc: "Rows that were read and are not confirmed yet.",
+    doc: "Rows that were read and were not sent yet.",
 };
 
 /// All of this part's metrics.

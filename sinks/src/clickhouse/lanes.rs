@@ -58,16 +58,13 @@ impl Topics {
         if self.followed == Some(offset) && !is_time {
             return None;
         }
-        let wanted = wanted(&self.control.snapshot());
-        match self.list() {
-            Ok(()) => {}
-            Err(error) => {
-                tracing::warn!(%error, "topics cannot be listed");
-                self.look_at = Some(Deadline::after(LOOK_INTERVAL));
-                return None;
-            }
-        }
         self.followed = Some(offset);
+        if let Err(error) = self.list() {
+            tracing::warn!(%error, "topics cannot be listed");
+            self.look_at = Some(Deadline::after(LOOK_INTERVAL));
+            return None;
+        }
+        let wanted = wanted(&self.control.snapshot());
         let (there, missing): (BTreeSet<_>, BTreeSet<_>) = wanted
             .into_iter()
             .partition(|topic| self.counts.contains_key(topic));

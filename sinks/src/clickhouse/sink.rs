@@ -200,6 +200,21 @@ impl Sink {
     }
 
     fn run(mut self) -> anyhow::Result<()> {
+        let worked = self.work();
+        let is_stopped =
+            |error: &anyhow::Error| matches!(error.downcast_ref(), Some(InsertError::Stopped));
+        match worked {
+            // Told to stop while ClickHouse was away: the log has all of it, and what earlier
+            // rounds made true is committed all the same.
+            Err(error) if is_stopped(&error) => {
+                tracing::warn!("rows that were read stay in the log");
+                self.commit_now()
+            }
+            worked => worked,
+        }
+    }
+
+    fn work(&mut self) -> anyhow::Result<()> {
         while !self.service.shutdown.is_requested() {
             self.follow_topics()?;
             self.serve_group()?;
@@ -404,33 +419,27 @@ impl Sink {
         left.unwrap_or(NAP).clamp(Duration::from_millis(1), NAP)
     }
 
-    /// Inserts and commits what was read; gives up on a ClickHouse that is away, since the log has
-    /// all of it.
-    fn drain(mut self) -> anyhow::Result<()> {
+    /// Inserts and commits what was read.
+    fn drain(&mut self) -> anyhow::Result<()> {
         self.wait_for_rounds(UNDER_WAY_MAX - 1)?;
         self.cut(clock::monotonic());
         self.wait_for_rounds(0)?;
-        self.commit_failed_at = None;
-        self.commit()
+        self.commit_now()
     }
 
     fn wait_for_rounds(&mut self, count_max: usize) -> anyhow::Result<()> {
+        self.settle_rounds()?;
         while self.progress.under_way_count() > count_max {
-            match self.settle_rounds() {
-                Err(error) if error.is::<InsertError>() => {
-                    tracing::warn!(%error, "rows stay in the log");
-                    // What earlier rounds made true is committed all the same.
-                    self.commit_failed_at = None;
-                    self.commit()?;
-                    return Err(error);
-                }
-                settled => settled?,
-            }
-            if self.progress.under_way_count() > count_max {
-                self.consumer.wait(NAP);
-            }
+            self.consumer.wait(NAP);
+            self.settle_rounds()?;
         }
         Ok(())
+    }
+
+    /// Commits what is due, also shortly after a commit that failed.
+    fn commit_now(&mut self) -> anyhow::Result<()> {
+        self.commit_failed_at = None;
+        self.commit()
     }
 }
 

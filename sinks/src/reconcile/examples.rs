@@ -130,8 +130,7 @@ async fn of_row(
         place.partition, place.offset
     );
     let found = server.rows::<Found>(&sql).await?;
-    Ok(found
-        .into_iter()
-        .next()
-        .map_or(String::new(), |found| found.identity))
+    // A row that was made up may claim another one's place.
+    let identities: Vec<_> = found.into_iter().map(|found| found.identity).collect();
+    Ok(identities.join(" or "))
 }
