@@ -3,7 +3,9 @@
 //!
 //! Nothing here is a mock. A test that kills something starts an installation of its own.
 
+pub mod documented;
 pub mod installation;
+pub mod recording;
 pub mod samples;
 pub mod tables;
 pub mod topic;

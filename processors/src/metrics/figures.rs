@@ -35,6 +35,10 @@ const BEHIND: Metric = Metric {
     name: "pulse_partitions_behind",
     doc: "Partitions that have records to read, or output to commit.",
 };
+const PARTITIONS: Metric = Metric {
+    name: "pulse_partitions",
+    doc: "Partitions at work in this process.",
+};
 const WAITING: Metric = Metric {
     name: "pulse_partitions_waiting",
     doc: "Partitions that are owned and not at work.",
@@ -60,6 +64,7 @@ pub const METRICS: &[Metric] = &[
     SUBJECTS,
     IDS,
     BEHIND,
+    PARTITIONS,
     WAITING,
     COMMITS,
     COMMIT_MS,
@@ -92,6 +97,7 @@ pub(super) struct Figures {
     subjects: ByTenant,
     ids: ByTenant,
     behind: ByTenant,
+    partitions: Gauge,
     waiting: Gauge,
     commits: Family<OutcomeLabel, Gauge>,
     commit_ms: Gauge,
@@ -114,6 +120,7 @@ impl Figures {
             subjects: metrics.gauges(&SUBJECTS),
             ids: metrics.gauges(&IDS),
             behind: metrics.gauges(&BEHIND),
+            partitions: metrics.gauge(&PARTITIONS),
             waiting: metrics.gauge(&WAITING),
             commits: metrics.gauges(&COMMITS),
             commit_ms: metrics.gauge(&COMMIT_MS),
@@ -143,6 +150,7 @@ impl Figures {
                 count,
             );
         }
+        set(&self.partitions, report.partitions.len() as u64);
         set(&self.waiting, report.waiting.len() as u64);
         self.commit_ms.set(report.commit_ms);
         set(&self.restores, report.restore_count);
