@@ -330,7 +330,8 @@ fn frames_that_come_again_are_the_same_events() {
 }
 
 /// Frames taken out: the gaps name exactly the trades that were in them, and the frames' numbers.
-/// (Each market still trades after the last of them: this feed does not say what its last trade is.)
+/// (Each market still trades after the last of them: this feed does not say what its last trade
+/// is.)
 #[test]
 fn lost_frames_are_named() {
     let Some(frames) = recorded(ADVANCED) else {

@@ -5,7 +5,8 @@
 //!
 //! Nothing here changes anything.
 //!
-//! Read in this order: [`http`], [`exposition`], [`clickhouse`], [`lag`], [`report`], [`drained`], [`survey`].
+//! Read in this order: [`http`], [`exposition`], [`clickhouse`], [`lag`], [`report`], [`drained`],
+//! [`survey`].
 
 pub mod clickhouse;
 pub mod exposition;

@@ -1,8 +1,8 @@
 //! The one place that reads a clock.
 //!
 //! Wall time is for people, for frames that carry none and for the clock of a source; whatever a
-//! step computes uses the broker's append time instead (see [`crate::step`]). Waiting is measured on
-//! the monotonic clock, which no operator and no NTP moves.
+//! step computes uses the broker's append time instead (see [`crate::step`]). Waiting is measured
+//! on the monotonic clock, which no operator and no NTP moves.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -108,7 +108,8 @@ impl Health {
         }
     }
 
-    /// Keeps the checks `kafka` and `kafka_replicas` true, on a thread of its own, until `shutdown`.
+    /// Keeps the checks `kafka` and `kafka_replicas` true, on a thread of its own, until
+    /// `shutdown`.
     ///
     /// # Errors
     /// When no client can be made with these settings, or no thread.

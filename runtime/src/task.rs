@@ -8,9 +8,9 @@
 //!
 //! State is never rolled back and input is never observed twice: what a commit should hold is kept
 //! until it is known to be committed, and after an abort the same bytes are sent again. After a
-//! commit whose end nobody saw, the committed metadata is read once the producer has been made anew:
-//! the batch's own id means that it was committed, the id before it that it was not, and anything
-//! else that the partition is somebody else's ([`Verdict`]).
+//! commit whose end nobody saw, the committed metadata is read once the producer has been made
+//! anew: the batch's own id means that it was committed, the id before it that it was not, and
+//! anything else that the partition is somebody else's ([`Verdict`]).
 //!
 //! State is flushed on a clock of its own, with the position *S* at which it is true. A restore
 //! reads the state as of *S*, observes the records from *S* to the committed position again with

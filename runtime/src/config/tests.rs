@@ -1,3 +1,5 @@
+//! Faults together, defaults, ranges, and secrets that are never printed.
+
 use super::*;
 
 const COUNT: Key = Key {

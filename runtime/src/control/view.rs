@@ -45,8 +45,8 @@ pub struct ControlView {
 
 impl ControlView {
     /// Follows the topic until the service is told to stop, and returns once the view has reached
-    /// the end that the topic had at the call. Waits for brokers that are away, and for a topic that
-    /// does not exist yet.
+    /// the end that the topic had at the call. Waits for brokers that are away, and for a topic
+    /// that does not exist yet.
     ///
     /// # Errors
     /// When waiting will not help.

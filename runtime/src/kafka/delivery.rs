@@ -1,7 +1,7 @@
 //! One counter for a whole batch of records on their way, instead of a future for each.
 //!
-//! librdkafka carries one pointer per message and gives it back with the message's fate. Ours points
-//! at the message's slot in its batch, and the slot knows the batch and its own place in it.
+//! librdkafka carries one pointer per message and gives it back with the message's fate. Ours
+//! points at the message's slot in its batch, and the slot knows the batch and its own place in it.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;

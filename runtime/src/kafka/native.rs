@@ -1,8 +1,8 @@
 //! The thin layer over librdkafka's pointers: queues, batches of messages, offset lists.
 //!
 //! librdkafka's functions are thread-safe; what Rust must add is that nothing here outlives the
-//! client that it came from. [`Queue`] and [`Batch`] are therefore kept and lent by the consumers of
-//! this module, which drop them before their client.
+//! client that it came from. [`Queue`] and [`Batch`] are therefore kept and lent by the consumers
+//! of this module, which drop them before their client.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -29,7 +29,8 @@ impl Queue {
     /// The partition's own queue, from now on not forwarded to the consumer's.
     ///
     /// Must be asked for before the partition is assigned: the mark that the application chose the
-    /// forwarding makes librdkafka leave it alone when fetching starts, so no message slips through.
+    /// forwarding makes librdkafka leave it alone when fetching starts, so no message slips
+    /// through.
     pub(super) fn of_partition(client: *mut sys::rd_kafka_t, topic: &str, number: i32) -> Self {
         let name = CString::new(topic).expect("topic names hold no zero byte");
         // SAFETY: the client is alive, the name is copied; consumers always have such a queue.
@@ -210,7 +211,8 @@ impl Batch<'_> {
 
     /// The records, oldest first.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        // SAFETY: each pointer is a message that this batch owns and that lives until it is dropped.
+        // SAFETY: each pointer is a message that this batch owns and that lives until it is
+        // dropped.
         self.messages
             .iter()
             .map(|message| Record::new(unsafe { &**message }))

@@ -100,8 +100,9 @@ impl Answer {
             }
         };
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
-        // SAFETY: the client is alive; options and queue are made and destroyed here, and librdkafka
-        // copies the list. An answer that comes too late goes to a queue that only it still holds.
+        // SAFETY: the client is alive; options and queue are made and destroyed here, and
+        // librdkafka copies the list. An answer that comes too late goes to a queue that only it
+        // still holds.
         let event = unsafe {
             let options = sys::rd_kafka_AdminOptions_new(client, operation);
             sys::rd_kafka_AdminOptions_set_request_timeout(options, wait_ms, null_mut(), 0);

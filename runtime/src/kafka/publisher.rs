@@ -1,8 +1,8 @@
 //! Publishing outside transactions: acknowledged by every in-sync replica, in order, once.
 //!
 //! One [`Publisher`] serves all tasks of a process. It takes a batch at a time and answers when
-//! every record of it is safe or lost for good. Its queue has a bound: who publishes faster than the
-//! brokers take waits, and nobody is told "try again".
+//! every record of it is safe or lost for good. Its queue has a bound: who publishes faster than
+//! the brokers take waits, and nobody is told "try again".
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

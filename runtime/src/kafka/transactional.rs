@@ -11,11 +11,11 @@
 //! | `Unknown` | holds all or none | [`Transactional::renew`], then compare committed positions |
 //! | `Fenced` | belongs to another process | exit |
 //!
-//! Every call has a bound below the transaction's timeout. librdkafka has no KIP-890: a request that
-//! timed out may still reach the broker and would act on the *next* transaction of this epoch. So
-//! the bound lies below librdkafka's own request timeout, no request is ever sent twice behind our
-//! back, and after any call whose end we did not see, and after every abort that an error caused,
-//! the producer is made anew: its new epoch fences whatever is still on its way.
+//! Every call has a bound below the transaction's timeout. librdkafka has no KIP-890: a request
+//! that timed out may still reach the broker and would act on the *next* transaction of this epoch.
+//! So the bound lies below librdkafka's own request timeout, no request is ever sent twice behind
+//! our back, and after any call whose end we did not see, and after every abort that an error
+//! caused, the producer is made anew: its new epoch fences whatever is still on its way.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -333,8 +333,8 @@ impl Transactional {
             .send_positions(positions, group, deadline)
             .and_then(|()| {
                 self.until_settled(deadline, |native, wait_ms| {
-                    // SAFETY: the producer is alive; its own thread serves the delivery reports that
-                    // this call waits for. The crate's own method polls for 100 ms instead.
+                    // SAFETY: the producer is alive; its own thread serves the delivery reports
+                    // that this call waits for. The crate's own method polls for 100 ms instead.
                     CallFailure::take(unsafe { sys::rd_kafka_commit_transaction(native, wait_ms) })
                 })
             });
@@ -449,7 +449,8 @@ impl Transactional {
 
     fn abort_call(&self) -> Result<(), CallFailure> {
         self.until_settled(Deadline::after(self.call_timeout()), |native, wait_ms| {
-            // SAFETY: the producer is alive, and its own thread serves the reports of purged records.
+            // SAFETY: the producer is alive, and its own thread serves the reports of purged
+            // records.
             CallFailure::take(unsafe { sys::rd_kafka_abort_transaction(native, wait_ms) })
         })
     }

@@ -1,3 +1,5 @@
+//! A process from its settings to its drain.
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -1,3 +1,5 @@
+//! What is declared is what Prometheus sees.
+
 use super::*;
 
 const DONE: Metric = Metric {

@@ -1,3 +1,5 @@
+//! Decimals against integers of any size.
+
 use super::*;
 use proptest::prelude::*;
 

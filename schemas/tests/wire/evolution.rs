@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::golden::{RELEASED, records, schema};
 
-/// A schema for `apache-avro`, with decimals as plain bytes: resolution goes by the bytes, and before
-/// 0.23 it refuses any decimal that is shorter than its precision allows.
+/// A schema for `apache-avro`, with decimals as plain bytes: resolution goes by the bytes, and
+/// before 0.23 it refuses any decimal that is shorter than its precision allows.
 fn parsed(schema: &serde_json::Value) -> Schema {
     let mut schema = schema.clone();
     drop_decimals(&mut schema);

@@ -3,8 +3,8 @@
 //! ClickHouse has no lock that a crash would release, so two processes that start at once both
 //! apply what is missing, and every statement is one that changes nothing the second time
 //! (`IF NOT EXISTS`; a test holds each file to it). The journal says what was applied, with a
-//! checksum, so that a file that was changed afterwards, or a database that a newer program made, is
-//! refused with its name instead of being written to.
+//! checksum, so that a file that was changed afterwards, or a database that a newer program made,
+//! is refused with its name instead of being written to.
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};

@@ -13,8 +13,8 @@
 //! **Nothing is lost**: a position is committed when the rows before it are confirmed ([`round`]).
 //! While ClickHouse is away the rounds on their way are full, nothing more is read, the log keeps
 //! the rest, and `/health/ready` says so. A record that cannot be read becomes a row of
-//! `dead_letters` ([`rows`]); an event that nobody may use has no row, since the metrics step writes
-//! its dead letter.
+//! `dead_letters` ([`rows`]); an event that nobody may use has no row, since the metrics step
+//! writes its dead letter.
 //!
 //! What can never happen here: a row that is not a function of its record and place, a position
 //! committed before its rows, a tenant taken from anywhere but the topic's name.

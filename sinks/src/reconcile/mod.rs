@@ -5,19 +5,20 @@
 //! 1. The ends of all partitions are fixed, and the sink's committed positions must pass them
 //!    ([`extent`]).
 //! 2. The log is read from the first offset that it still holds, and each record becomes the row
-//!    that the sink would have made of it, by the same function. Rows of one identity are reduced to
-//!    the one with the highest version; a later one of the same version covers nothing ([`log`]).
+//!    that the sink would have made of it, by the same function. Rows of one identity are reduced
+//!    to the one with the highest version; a later one of the same version covers nothing
+//!    ([`log`]).
 //! 3. The tables are read as any reader reads them, with `final` ([`rows`]).
 //! 4. Both sides are compared key by key ([`compare`]). Each side's rows are kept as hashes in
-//!    buckets on disk ([`spill`]), and a bucket at a time is in memory, so that memory stays bounded
-//!    however long the log is.
+//!    buckets on disk ([`spill`]), and a bucket at a time is in memory, so that memory stays
+//!    bounded however long the log is.
 //!
 //! What cannot be judged is named instead: rows that are older than the table's retention, and rows
 //! from before the log's beginning. Rows that came after the ends are the next call's business.
 //!
-//! Nothing here writes anything but its own temporary files. Counting events (`in = counted + late +
-//! duplicate + dead-lettered`) is a check of its own, on the metrics step's state: it belongs into
-//! [`TenantReport`], beside the tables.
+//! Nothing here writes anything but its own temporary files. Counting events (`in = counted +
+//! late + duplicate + dead-lettered`) is a check of its own, on the metrics step's state: it
+//! belongs into [`TenantReport`], beside the tables.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

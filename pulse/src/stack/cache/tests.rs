@@ -1,3 +1,5 @@
+//! Where the cache is; a thing in it was fetched once, and whole.
+
 use super::*;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,3 +1,5 @@
+//! Children that end, are killed, and leave a log behind.
+
 use super::*;
 
 use std::time::Instant;

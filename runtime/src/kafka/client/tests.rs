@@ -1,3 +1,5 @@
+//! Settings that need each other, and a password that no log shows.
+
 use super::*;
 
 #[track_caller]

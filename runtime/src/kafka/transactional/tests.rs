@@ -1,3 +1,5 @@
+//! Which failure asks for what.
+
 use super::*;
 
 #[track_caller]

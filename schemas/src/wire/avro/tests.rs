@@ -1,3 +1,5 @@
+//! The primitives of Avro, at their bounds.
+
 use proptest::prelude::*;
 
 use super::*;

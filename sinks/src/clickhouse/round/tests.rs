@@ -1,3 +1,5 @@
+//! Rounds: what they hold, and which positions they free.
+
 use super::*;
 use crate::clickhouse::cells::Cells;
 use crate::clickhouse::table::Kind;

@@ -1,3 +1,5 @@
+//! Records as rows.
+
 use std::collections::BTreeMap;
 
 use schemas::decimal::Decimal;

@@ -1,3 +1,5 @@
+//! Differences between both sides, each by its kind.
+
 use std::sync::Arc;
 
 use super::*;
