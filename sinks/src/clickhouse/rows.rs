@@ -55,10 +55,6 @@ impl Origin {
 
 /// What a record becomes.
 #[derive(Clone, Copy, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives on the stack, for one record at a time"
-)]
 pub enum Row<'a> {
     /// A row of `events`.
     Event(EventView<'a>),
