@@ -326,12 +326,7 @@ impl Admin {
         isolation: Isolation,
         wait: Duration,
     ) -> Result<Vec<Watermarks>, ReadError> {
-        watermarks(
-            self.client.inner(),
-            partitions,
-            isolation,
-            wait,
-        )
+        watermarks(self.client.inner(), partitions, isolation, wait)
     }
 
     /// The committed positions of a group in `partitions`; `None` where there is none, or where a

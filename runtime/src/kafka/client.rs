@@ -69,6 +69,11 @@ const PARTITIONS: Key = Key {
     default: Some("4"),
     doc: "Partitions of a tenant's larger topics; never changed after a topic is created.",
 };
+const DEBUG: Key = Key {
+    name: "PULSE_KAFKA_DEBUG",
+    default: None,
+    doc: "librdkafka's debug contexts, `broker,cgrp,eos` for instance; seen with `PULSE_LOG=kafka=debug`.",
+};
 
 /// All of this part's keys.
 pub const KEYS: &[Key] = &[
@@ -84,6 +89,7 @@ pub const KEYS: &[Key] = &[
     REPLICATION,
     MIN_IN_SYNC,
     PARTITIONS,
+    DEBUG,
 ];
 
 /// Where the brokers are, who we are there, and how topics are made.
@@ -99,6 +105,8 @@ pub struct KafkaConfig {
     pub min_in_sync_replicas: i32,
     /// Partitions of a tenant's larger topics.
     pub partition_count: i32,
+    /// librdkafka's debug contexts, for who looks into a client's doings.
+    pub debug: Option<String>,
 }
 
 /// How a connection is protected.
@@ -203,6 +211,7 @@ impl Settings for KafkaConfig {
         let replication_factor = env.number(&REPLICATION, 1..=15);
         let min_in_sync_replicas = env.number(&MIN_IN_SYNC, 1..=15);
         let partition_count = env.number(&PARTITIONS, 1..=1_024);
+        let debug = env.optional(&DEBUG);
         if replication_factor
             .zip(min_in_sync_replicas)
             .is_some_and(|(all, min)| min > all)
@@ -215,6 +224,7 @@ impl Settings for KafkaConfig {
             replication_factor: replication_factor?,
             min_in_sync_replicas: min_in_sync_replicas?,
             partition_count: partition_count?,
+            debug: debug?,
         })
     }
 }
@@ -268,6 +278,7 @@ impl KafkaConfig {
             replication_factor: 1,
             min_in_sync_replicas: 1,
             partition_count: 4,
+            debug: None,
         }
     }
 
@@ -299,6 +310,11 @@ impl KafkaConfig {
             .set("topic.metadata.propagation.max.ms", "5000")
             .set("log.connection.close", "false")
             .set_log_level(RDKafkaLogLevel::Info);
+        if let Some(contexts) = &self.debug {
+            config
+                .set("debug", contexts)
+                .set_log_level(RDKafkaLogLevel::Debug);
+        }
         self.protect(&mut config);
         config
     }

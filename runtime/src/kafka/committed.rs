@@ -19,7 +19,10 @@ use crate::clock::Deadline;
 use crate::fate::Fate;
 
 /// How long to wait before an undecided position is asked for again.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long one question may take.
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 /// A position that a group committed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -129,8 +132,10 @@ pub(super) fn stable(
     }
     let deadline = Deadline::after(wait);
     loop {
-        let inquiry = Inquiry::ask(client, group, partitions.to_vec(), deadline.left());
-        let answers = inquiry.poll(deadline.left());
+        // librdkafka may sit on a question while it looks for a coordinator that moved: ask afresh.
+        let wait = ANSWER_WAIT.min(deadline.left());
+        let inquiry = Inquiry::ask(client, group, partitions.to_vec(), wait);
+        let answers = inquiry.poll(wait);
         match answers
             .unwrap_or(Err(Failure::of(Code::OperationTimedOut)))
             .and_then(all_stable)

@@ -563,7 +563,7 @@ impl GroupConsumer {
             .map(|(p, _)| p.clone())
             .collect();
         let lows = self
-            .beginnings(&new, intake::ANSWER_WAIT)
+            .beginnings(&new, committed::ANSWER_WAIT)
             .unwrap_or_else(|failure| {
                 tracing::warn!(%failure, "beginnings are not known yet");
                 Vec::new()
@@ -598,7 +598,7 @@ impl GroupConsumer {
         }
         let moved = self
             .consumer
-            .seek_partitions(list, intake::ANSWER_WAIT)
+            .seek_partitions(list, committed::ANSWER_WAIT)
             .map_err(failed)?;
         Ok(native::elements_of(&moved))
     }

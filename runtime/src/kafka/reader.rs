@@ -248,14 +248,27 @@ impl Reader {
                 continue;
             }
             if deadline.has_passed() {
-                return Err(ReadError::Stalled {
-                    partition: self.queues[behind].0.clone(),
-                    position: self.position(behind),
-                    end: ends[behind],
-                    wait_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
-                });
+                return Err(self.stalled(behind, ends[behind], patience));
             }
             self.wait(deadline.left().min(Duration::from_millis(100)));
+        }
+    }
+
+    /// Why the partition at `index` did not reach its end: perhaps it is no more.
+    fn stalled(&self, index: usize, end: i64, patience: Duration) -> ReadError {
+        let partition = &self.queues[index].0;
+        match lows(
+            self.consumer.client(),
+            std::slice::from_ref(partition),
+            EDGE_WAIT,
+        ) {
+            Err(error) if error.is_gone() => error,
+            _ => ReadError::Stalled {
+                partition: partition.clone(),
+                position: self.position(index),
+                end,
+                wait_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+            },
         }
     }
 

@@ -5,16 +5,10 @@ use std::time::Duration;
 
 use crate::clock::Deadline;
 use crate::fate::Fate;
-use crate::kafka::committed::{Answer, Inquiry};
+use crate::kafka::committed::{ANSWER_WAIT, ASK_AGAIN, Answer, Inquiry};
 use crate::kafka::failure::Failure;
 use crate::kafka::native::Queue;
 use crate::kafka::record::Partition;
-
-/// How long brokers have for one answer.
-pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(5);
-
-/// How long to wait before a question is put again.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The partitions, each with its queue, and the question for their positions.
 #[derive(Default)]

@@ -1,0 +1,12 @@
+//! `runtime::kafka` and `runtime::control` against a real broker: what they promise, they keep.
+
+mod admin;
+mod broker;
+mod control;
+mod groups;
+mod outages;
+mod publishing;
+mod reading;
+mod security;
+mod shared;
+mod transactions;

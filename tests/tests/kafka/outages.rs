@@ -1,0 +1,222 @@
+//! Brokers that are frozen, killed and back: no outcome is guessed, and nothing is doubled.
+
+use std::time::{Duration, Instant};
+
+use runtime::fate::Fate;
+use runtime::health::{Condition, Health};
+use runtime::kafka::{
+    Admin, KafkaConfig, Outcome, Outgoing, Partition, Position, Publisher, PublisherSettings,
+    Transactional,
+};
+use runtime::service::Shutdown;
+
+use crate::broker;
+use crate::broker::Member;
+use crate::shared::Broker;
+
+const TIMEOUT: Duration = Duration::from_secs(4);
+
+/// One transaction of one record, whose position carries the batch's name.
+struct Writer {
+    output: String,
+    input: Partition,
+    member: Member,
+    producer: Transactional,
+}
+
+impl Writer {
+    async fn open(kafka: &KafkaConfig) -> Self {
+        let input = broker::topic(kafka, "in", 1).await;
+        let output = broker::topic(kafka, "out", 1).await;
+        let name = broker::name("outage");
+        let mut member = Member::join(kafka, &name, "a", [&input]);
+        member.until_owned(1);
+        let mut settings = broker::transactional_settings(&name);
+        settings.timeout = TIMEOUT;
+        let producer = Transactional::open(kafka, settings).unwrap();
+        Self {
+            output,
+            input: Partition::new(&input, 0),
+            member,
+            producer,
+        }
+    }
+
+    fn begin(&mut self, batch: &str) {
+        self.producer.begin().unwrap();
+        self.producer
+            .send(&Outgoing::keyed(&self.output, b"k", batch.as_bytes()))
+            .unwrap();
+    }
+
+    fn commit(&mut self, batch: &str) -> Outcome {
+        self.member.poll();
+        let position = Position {
+            partition: self.input.clone(),
+            offset: 0,
+            metadata: batch.into(),
+        };
+        let group = self.member.group.metadata().unwrap();
+        self.producer.commit(&[position], &group)
+    }
+
+    /// What the protocol asks for after an unknown outcome: renew, look, send again if needed.
+    fn settle(&mut self, batch: &str) {
+        loop {
+            broker::until(|| match self.producer.renew() {
+                Ok(()) => true,
+                Err(error) => {
+                    assert_eq!(error.fate(), Fate::Retry, "{error}");
+                    false
+                }
+            });
+            self.member.poll();
+            let committed = self.member.committed(std::slice::from_ref(&self.input));
+            let held = committed[0]
+                .as_ref()
+                .map(|committed| &committed.metadata[..]);
+            if held == Some(batch.as_bytes()) {
+                return;
+            }
+            self.begin(batch);
+            match self.commit(batch) {
+                Outcome::Committed => return,
+                // The group may still be coming together again, and the broker waking up.
+                Outcome::Aborted(_) | Outcome::Unknown(_) => {}
+                Outcome::Fenced(failure) => panic!("{failure}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_end_nobody_saw_is_settled_exactly_once() {
+    let broker = Broker::own().await;
+    let kafka = broker.config();
+    let mut writer = Writer::open(&kafka).await;
+    writer.begin("before");
+    broker::assert_committed(writer.commit("before"));
+    let mut unknown_count = 0;
+    let batches: Vec<String> = (0..4).map(|n| format!("batch {n}")).collect();
+    for (n, batch) in batches.iter().enumerate() {
+        writer.begin(batch);
+        if n % 2 == 0 {
+            // The record is there already: the freeze falls on the positions and the commit.
+            broker::until(|| writer.producer.in_flight_count() == 0);
+        }
+        broker.kafka.process().freeze();
+        let began = Instant::now();
+        let outcome = tokio::task::block_in_place(|| writer.commit(batch));
+        assert!(
+            began.elapsed() < TIMEOUT * 3,
+            "a commit and an abort have bounds"
+        );
+        broker.kafka.process().thaw();
+        match outcome {
+            Outcome::Unknown(_) => unknown_count += 1,
+            Outcome::Aborted(_) | Outcome::Committed | Outcome::Fenced(_) => panic!("{outcome:?}"),
+        }
+        tokio::task::block_in_place(|| writer.settle(batch));
+    }
+    assert_eq!(unknown_count, 4);
+    let mut expected = vec!["before".to_owned()];
+    expected.extend(batches);
+    assert_eq!(broker::values(&kafka, &writer.output, 1), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_killed_in_a_transaction_doubles_nothing() {
+    let mut broker = Broker::own().await;
+    let kafka = broker.config();
+    let mut writer = Writer::open(&kafka).await;
+    let batches: Vec<String> = (0..3).map(|n| format!("batch {n}")).collect();
+    for batch in &batches {
+        writer.begin(batch);
+        broker.kafka.kill9().await;
+        let outcome = tokio::task::block_in_place(|| writer.commit(batch));
+        assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+        broker.kafka.restart().await.unwrap();
+        tokio::task::block_in_place(|| writer.settle(batch));
+    }
+    assert_eq!(broker::values(&kafka, &writer.output, 1), batches);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_slept_through_its_transaction_is_fenced() {
+    let broker = Broker::own().await;
+    let kafka = broker.config();
+    let mut writer = Writer::open(&kafka).await;
+    writer.begin("late");
+    broker::until(|| writer.producer.in_flight_count() == 0);
+    // The coordinator aborts it by itself, which the committed end of the output shows.
+    let output = Partition::new(&writer.output, 0);
+    let admin = Admin::new(&kafka).unwrap();
+    broker::until(|| {
+        let isolation = runtime::kafka::Isolation::Committed;
+        let edges = admin.watermarks(std::slice::from_ref(&output), isolation, broker::PATIENCE);
+        edges.unwrap()[0].high == 2
+    });
+    let outcome = writer.commit("late");
+    assert!(matches!(outcome, Outcome::Fenced(_)), "{outcome:?}");
+    assert!(broker::values(&kafka, &writer.output, 1).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_and_health_tell_the_truth_while_the_broker_is_away() {
+    let mut broker = Broker::own().await;
+    let kafka = broker.config();
+    let topic = broker::topic(&kafka, "away", 1).await;
+    let mut settings = PublisherSettings::new("away");
+    settings.timeout = Duration::from_secs(3);
+    let publisher = Publisher::new(&kafka, &settings).unwrap();
+    let (health, shutdown) = (Health::default(), Shutdown::default());
+    health.watch_kafka(&kafka, &shutdown).unwrap();
+    broker::until(|| health.report().ready);
+
+    broker.kafka.kill9().await;
+    broker::until(|| {
+        matches!(
+            health.report().checks["kafka"].condition,
+            Condition::NotReady(_)
+        )
+    });
+    let lost = publisher
+        .publish(&[Outgoing::keyed(&topic, b"k", b"lost")])
+        .await;
+    assert_eq!(lost.len(), 1);
+    assert_eq!(lost[0].failure.fate(), Fate::Retry, "{lost:?}");
+
+    broker.kafka.restart().await.unwrap();
+    broker::until(|| health.report().ready);
+    let kept = publisher
+        .publish(&[Outgoing::keyed(&topic, b"k", b"kept")])
+        .await;
+    assert!(kept.is_empty(), "{kept:?}");
+    assert_eq!(broker::values(&kafka, &topic, 1), ["kept"]);
+    shutdown.request();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_reads_on_when_the_broker_is_back() {
+    let mut broker = Broker::own().await;
+    let kafka = broker.config();
+    let topic = broker::topic(&kafka, "back", 2).await;
+    let publisher = broker::publisher(&kafka);
+    let mut member = Member::join(&kafka, &broker::name("back"), "a", [&topic]);
+    member.until_owned(2);
+    for round in 1..=2 {
+        let records = [0, 1].map(|number| Outgoing::keyed(&topic, b"k", b"v").in_partition(number));
+        let undelivered = publisher.publish(&records).await;
+        assert!(undelivered.is_empty(), "{undelivered:?}");
+        broker::until(|| {
+            member.poll();
+            member.read();
+            member.seen.len() == 2 && member.seen.values().all(|offsets| offsets.len() == round)
+        });
+        if round == 1 {
+            broker.kafka.kill9().await;
+            broker.kafka.restart().await.unwrap();
+        }
+    }
+    assert!(member.seen.values().all(|offsets| *offsets == [0, 1]));
+}
