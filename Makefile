@@ -36,10 +36,17 @@ soak: programs
 check:
 	.ci/run
 
+# One program per group of figures; `make bench BENCHES=codec` runs one of them.
+BENCHES ?= $(basename $(notdir $(wildcard benches/src/bin/*.rs)))
+
 bench: programs
-	benches/run.sh $(ARGS)
+	cargo build --release --workspace --bins
+	@set -e; for name in $(BENCHES); do \
+		printf '\n== %s\n' "$$name"; $(CARGO_TARGET_DIR)/release/$$name $(ARGS); \
+	done
 
 bench-peers: programs
+	@test -x benches/peers.sh || { echo 'benches/peers.sh is not there' >&2; exit 1; }
 	benches/peers.sh $(ARGS)
 
 fmt:

@@ -7,9 +7,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# What a first `make up` or `make test` takes, measured; see docs/benchmarks.md.
-build_mb=6000 # compiled code, and the crates' sources
-cache_mb=1100 # Kafka, ClickHouse, and what Maven and npm keep of them
+# What a first `make up` or `make test` takes.
+build_mb=6000 # compiled code and the crates' sources: an estimate, on the safe side
+cache_mb=900  # measured: Kafka and ClickHouse 633, what Maven and npm keep of them 236
 data_mb=1000  # room to run
 memory_mb=3500
 

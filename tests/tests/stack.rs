@@ -1,4 +1,5 @@
-//! The local stack: real servers that answer, keep what they acknowledged, and leave nothing behind.
+//! The local stack: real servers that answer, keep what they acknowledged, and leave nothing
+//! behind.
 
 use std::path::Path;
 use std::pin::pin;

@@ -1,4 +1,5 @@
-//! What was fetched once and is used by every stack of this user: Kafka's jars, ClickHouse's library.
+//! What was fetched once and is used by every stack of this user: Kafka's jars, ClickHouse's
+//! library.
 //!
 //! A thing is in the cache whole or not at all: it is put together in a folder of its own, checked,
 //! and then renamed to its place, under a lock that makes a second process wait for the first.
@@ -18,7 +19,8 @@ pub const KEYS: &[Key] = &[CACHE];
 const CACHE: Key = Key {
     name: "PULSE_CACHE",
     default: None,
-    doc: "The folder that keeps the fetched Kafka and ClickHouse; `~/.cache/pulsestream` if left out.",
+    doc: "The folder that keeps the fetched Kafka and ClickHouse; `~/.cache/pulsestream` if left \
+          out.",
 };
 const XDG_CACHE_HOME: Key = Key {
     name: "XDG_CACHE_HOME",

@@ -1,8 +1,8 @@
 //! A real ClickHouse server on this machine: HTTP and native protocol, MergeTree on disk.
 //!
-//! A `clickhouse` on `PATH` is used when there is one that is new enough. Otherwise the engine comes
-//! as a library and `pulse-clickhouse-server` is the process around it; see there. Both read the
-//! same settings and users, and what either has acknowledged outlives `kill -9`: it is in the
+//! A `clickhouse` on `PATH` is used when there is one that is new enough. Otherwise the engine
+//! comes as a library and `pulse-clickhouse-server` is the process around it; see there. Both read
+//! the same settings and users, and what either has acknowledged outlives `kill -9`: it is in the
 //! kernel's hands by then.
 
 mod access;
@@ -135,7 +135,8 @@ enum Engine {
 }
 
 impl ClickHouse {
-    /// Starts a server in a folder that is new or was a server's before, and waits until it answers.
+    /// Starts a server in a folder that is new or was a server's before, and waits until it
+    /// answers.
     ///
     /// # Errors
     /// When ClickHouse cannot be fetched, a port or the folder cannot be had, or it does not come
@@ -223,7 +224,8 @@ impl ClickHouse {
         self.process.kill9().await;
     }
 
-    /// Starts it again on its data and its ports, after a stop or a kill; kills it first if it runs.
+    /// Starts it again on its data and its ports, after a stop or a kill; kills it first if it
+    /// runs.
     ///
     /// # Errors
     /// When it does not come up.

@@ -1,9 +1,9 @@
 //! Brings the pinned Kafka and ClickHouse onto this machine, by the ordinary clients of their
 //! registries, so that mirrors and proxies which the user has set up for them are used here too.
 //!
-//! What is fetched is known to the byte beforehand: Kafka's jars by the SHA-256 sums beside the pom,
-//! ClickHouse's package by the lock file's integrity hash. The pom, the sums and the lock file are
-//! part of the binary, so it needs no source tree.
+//! What is fetched is known to the byte beforehand: Kafka's jars by the SHA-256 sums beside the
+//! pom, ClickHouse's package by the lock file's integrity hash. The pom, the sums and the lock file
+//! are part of the binary, so it needs no source tree.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -149,6 +149,62 @@ pub async fn clickhouse(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf
         .install(CLICKHOUSE_FOLDER, is_whole, progress, fill)
         .await?;
     Ok(folder.join(LIBRARY))
+}
+
+/// How what is in the cache compares with what was pinned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cached {
+    /// It was never fetched.
+    Absent,
+    /// It is there, as it was pinned.
+    Whole,
+    /// This file of it is missing, or another one.
+    Spoilt(String),
+}
+
+/// Looks at every byte of Kafka's jars in the cache.
+pub fn cached_kafka(cache: &Cache) -> Cached {
+    let folder = cache.root().join(KAFKA_FOLDER);
+    if !folder.exists() {
+        return Cached::Absent;
+    }
+    match verify(&folder.join("lib")) {
+        Ok(()) if has_all_jars(&folder) => Cached::Whole,
+        Ok(()) => Cached::Spoilt("a jar that was not pinned".to_owned()),
+        Err(FetchError::Corrupt { file }) => Cached::Spoilt(file),
+        Err(error) => Cached::Spoilt(error.to_string()),
+    }
+}
+
+/// Looks whether ClickHouse's library is in the cache, unpacked from the package that was pinned.
+///
+/// The package's own bytes were checked on arrival and are not kept.
+pub fn cached_clickhouse(cache: &Cache) -> Cached {
+    let folder = cache.root().join(CLICKHOUSE_FOLDER);
+    if !folder.exists() {
+        return Cached::Absent;
+    }
+    let installed = std::fs::read_to_string(folder.join("node_modules/.package-lock.json"));
+    let pinned = integrities(NPM_FILES[1].1);
+    let is_pinned = installed.is_ok_and(|text| integrities(&text) == pinned);
+    let is_there = std::fs::metadata(folder.join(LIBRARY)).is_ok_and(|file| file.len() > 0);
+    match (is_there, is_pinned) {
+        (true, true) => Cached::Whole,
+        (false, _) => Cached::Spoilt(LIBRARY.to_owned()),
+        (true, false) => Cached::Spoilt("node_modules/.package-lock.json".to_owned()),
+    }
+}
+
+/// The integrity hashes in a lock file of npm's.
+fn integrities(lock: &str) -> Vec<&str> {
+    let hashes = lock
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("\"integrity\": \""));
+    let mut hashes: Vec<&str> = hashes
+        .map(|hash| hash.trim_end_matches([',', '"']))
+        .collect();
+    hashes.sort_unstable();
+    hashes
 }
 
 /// Runs a tool to its end, telling every few seconds how far it is.

@@ -148,11 +148,12 @@ struct Ports {
 }
 
 impl Kafka {
-    /// Starts a broker in a folder that is new or was a broker's before, and waits until it answers.
+    /// Starts a broker in a folder that is new or was a broker's before, and waits until it
+    /// answers.
     ///
     /// # Errors
-    /// When Kafka cannot be fetched, a port or the folder cannot be had, or it does not come up; the
-    /// last lines of its log say why.
+    /// When Kafka cannot be fetched, a port or the folder cannot be had, or it does not come up;
+    /// the last lines of its log say why.
     pub async fn start(
         options: KafkaOptions,
         cache: &Cache,
@@ -239,7 +240,8 @@ impl Kafka {
         self.process.kill9().await;
     }
 
-    /// Starts it again on its data and its ports, after a stop or a kill; kills it first if it runs.
+    /// Starts it again on its data and its ports, after a stop or a kill; kills it first if it
+    /// runs.
     ///
     /// # Errors
     /// When it does not come up.

@@ -1,7 +1,7 @@
 //! Child processes that never outlive us, not even when we are killed with `kill -9`.
 //!
-//! Each runs in a process group of its own (so a Ctrl-C at the terminal reaches us alone and we stop
-//! them in order), with nothing to read and with its output in a log file.
+//! Each runs in a process group of its own (so a Ctrl-C at the terminal reaches us alone and we
+//! stop them in order), with nothing to read and with its output in a log file.
 //!
 //! **How they die with us.** Linux can send a child a signal when its parent is gone
 //! (`PR_SET_PDEATHSIG`); asking for that between fork and exec needs `unsafe` in Rust, so `setpriv`
@@ -9,8 +9,8 @@
 //! signal comes when the *thread* that forked ends, and threads of an async runtime come and go, so
 //! all children are forked by one thread that ends with the process and not before.
 //!
-//! A pid is never signalled after it was reaped: both happen under one lock, so it cannot be that of
-//! a stranger by then.
+//! A pid is never signalled after it was reaped: both happen under one lock, so it cannot be that
+//! of a stranger by then.
 
 mod launch;
 mod tenure;

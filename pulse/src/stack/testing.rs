@@ -1,9 +1,9 @@
 //! A stack for tests: on free ports, in a folder of its own, gone without a trace afterwards.
 //!
-//! Gone also when the test panics (by `Drop`), and when it is killed with `kill -9`: the servers die
-//! with it ([`super::process`]), and a janitor, a shell that waits for the end of a pipe that only
-//! the test holds, then removes the folder. The janitor does the same for [`TestStack::shared`],
-//! since what lives in a `static` is never dropped.
+//! Gone also when the test panics (by `Drop`), and when it is killed with `kill -9`: the servers
+//! die with it ([`super::process`]), and a janitor, a shell that waits for the end of a pipe that
+//! only the test holds, then removes the folder. The janitor does the same for
+//! [`TestStack::shared`], since what lives in a `static` is never dropped.
 
 use std::io;
 use std::os::unix::process::CommandExt;

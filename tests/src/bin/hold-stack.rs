@@ -1,5 +1,5 @@
-//! Starts a test stack, prints `<folder> <pid> <pid>` and holds it until it is killed: the victim of
-//! the test that nothing is left behind by `kill -9`.
+//! Starts a test stack, prints `<folder> <pid> <pid>` and holds it until it is killed: the victim
+//! of the test that nothing is left behind by `kill -9`.
 
 use std::io::Write;
 

@@ -1,5 +1,5 @@
-//! Asks a broker for metadata, in the few bytes of Kafka's protocol that it takes: a readiness check
-//! should not need a client with threads and reconnection of its own.
+//! Asks a broker for metadata, in the few bytes of Kafka's protocol that it takes: a readiness
+//! check should not need a client with threads and reconnection of its own.
 
 use std::io;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! A folder that belongs to one process at a time.
 //!
-//! A server whose parent was killed needs a moment to end, and the next one must not come meanwhile:
-//! it would find the folder locked and the ports taken. So a server holds a lock for exactly as long
-//! as it lives, whoever started it: the locked file is its log, which it has open as its output, and
-//! the kernel lets go of it when the process is gone, however it went.
+//! A server whose parent was killed needs a moment to end, and the next one must not come
+//! meanwhile: it would find the folder locked and the ports taken. So a server holds a lock for
+//! exactly as long as it lives, whoever started it: the locked file is its log, which it has open
+//! as its output, and the kernel lets go of it when the process is gone, however it went.
 
 use std::fs::{File, TryLockError};
 use std::io;
