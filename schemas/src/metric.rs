@@ -22,6 +22,9 @@ pub struct MetricHead<'a> {
 }
 
 /// Appends the framed record of a metric.
+///
+/// # Panics
+/// When `event_count` is beyond 2⁶³: a count is never clamped.
 pub fn encode<'a>(
     out: &mut Vec<u8>,
     head: &MetricHead<'_>,
@@ -43,8 +46,11 @@ pub fn encode<'a>(
     avro::put_boolean(out, head.deleted);
     avro::put_boolean(out, head.partial);
     avro::put_boolean(out, head.overflow);
-    // An event each nanosecond for 292 years: the count fits.
-    avro::put_long(out, i64::try_from(head.event_count).unwrap_or(i64::MAX));
+    let event_count = i64::try_from(head.event_count);
+    avro::put_long(
+        out,
+        event_count.expect("an event each nanosecond takes 292 years to pass 2^63"),
+    );
     avro::put_items(out, values, |out, (name, value)| {
         avro::put_bytes(out, name.as_bytes());
         match value {
@@ -152,5 +158,30 @@ impl<'a> Values<'a> {
 impl std::fmt::Debug for Values<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "292 years")]
+    fn a_count_is_never_clamped() {
+        let width = Width::from_ms(1_000).unwrap();
+        let head = MetricHead {
+            meter: "candles",
+            meter_version: 1,
+            group: "",
+            window: Span::starting(EventTime::from_us(0), width),
+            window_ms: 1_000,
+            is_final: true,
+            revision: 1,
+            deleted: false,
+            partial: false,
+            overflow: false,
+            event_count: u64::MAX,
+        };
+        encode(&mut vec![], &head, [].into_iter(), [].into_iter());
     }
 }

@@ -66,7 +66,8 @@ pub(crate) fn records(name: &str) -> BTreeMap<String, Vec<u8>> {
     records
 }
 
-fn unhex(line: &str) -> impl Iterator<Item = u8> {
+/// The bytes of hexadecimal digits.
+pub(crate) fn unhex(line: &str) -> impl Iterator<Item = u8> {
     let pairs = line.as_bytes().chunks(2);
     pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap())
 }

@@ -5,6 +5,8 @@
 //!
 //! [`Value`]: apache_avro::types::Value
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test, its helping functions too")]
+
 mod codecs;
 mod reference;
 mod values;
