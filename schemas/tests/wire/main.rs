@@ -5,7 +5,10 @@
 //!
 //! [`Value`]: apache_avro::types::Value
 
-#![allow(clippy::unwrap_used, reason = "all of this is a test, its helping functions too")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "all of this is a test, its helping functions too"
+)]
 
 mod codecs;
 mod reference;
