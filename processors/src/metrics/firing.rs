@@ -194,6 +194,10 @@ impl MetricsStep {
                 continue;
             };
             let entry = &mut run.windows[index];
+            if !entry.is_touched() {
+                // Another window has taken the place of the one that was.
+                continue;
+            }
             entry.mark_told();
             // The state says whether there is something to tell, so this is a change of it.
             if entry.mark_changed() {
@@ -267,7 +271,7 @@ impl MetricsStep {
 
     /// Drops the windows and identities that no event in time can concern any more.
     fn leave(&mut self, subject: SubjectId, settled_us: i64) {
-        self.drop_windows_until(subject, settled_us, false);
+        self.drop_windows_until(subject, settled_us);
         while self.subjects.ids[subject as usize].oldest_end_us() <= settled_us {
             self.forget_oldest_slice(subject);
         }
@@ -276,16 +280,16 @@ impl MetricsStep {
 
     /// Drops what a subject holds after a long silence: identities, and windows that have fired.
     fn drop_silent(&mut self, subject: SubjectId) {
-        self.drop_windows_until(subject, i64::MAX, true);
+        self.drop_windows_until(subject, i64::MAX);
         while !self.subjects.ids[subject as usize].is_empty() {
             self.forget_oldest_slice(subject);
         }
         self.find_ends(subject);
     }
 
-    /// Drops a subject's windows that end at or before `until_us`; with `raise`, those that have
-    /// fired alone, and events for them are late from now on.
-    fn drop_windows_until(&mut self, subject: SubjectId, until_us: i64, raise: bool) {
+    /// Drops a subject's windows that have fired and end at or before `until_us`: events for them
+    /// are late from now on, also under limits that would let them in.
+    fn drop_windows_until(&mut self, subject: SubjectId, until_us: i64) {
         let mut floor_us = i64::MIN;
         for group in (0..self.subjects.series[subject as usize].len()).rev() {
             let (meter, id) = self.subjects.series[subject as usize][group];
@@ -296,15 +300,15 @@ impl MetricsStep {
                 self.free(id);
             }
         }
-        if raise {
-            self.raise_floor(subject, floor_us);
-        }
+        self.raise_floor(subject, floor_us);
     }
 
     fn raise_floor(&mut self, subject: SubjectId, floor_us: i64) {
-        let clock = &mut self.subjects.clocks[subject as usize];
-        clock.floor = clock.floor.max(EventTime::from_us(floor_us));
-        self.subjects.mark_changed(subject);
+        let floor = &mut self.subjects.clocks[subject as usize].floor;
+        if floor.as_us() < floor_us {
+            *floor = EventTime::from_us(floor_us);
+            self.subjects.mark_changed(subject);
+        }
     }
 
     /// Drops the fired windows of one run that end at or before `until_us`; gives the last end.
@@ -337,16 +341,22 @@ impl MetricsStep {
                 panes[spec.panes].give(entry.slot);
             }
         };
-        while let Some(entry) = run.windows.front() {
+        let held_count = run.windows.len() as u64;
+        let mut leaves = |entry: &Entry| {
             let end_us = entry.start_us.saturating_add(spec.width_us);
-            if end_us > until_us || !entry.has_fired() {
-                break;
+            let leaves = entry.has_fired() && end_us <= until_us;
+            if leaves {
+                last_end_us = last_end_us.max(end_us);
+                leave(entry, false);
             }
-            last_end_us = end_us;
-            leave(entry, false);
-            run.windows.pop_front();
-            self.window_count -= 1;
+            leaves
+        };
+        while run.windows.pop_front_if(|entry| leaves(entry)).is_some() {}
+        if run.windows.len() > run.unfired_count as usize && until_us == i64::MAX {
+            // Behind a window that an event opened when later ones had fired in a silence.
+            run.windows.retain(|entry| !leaves(entry));
         }
+        self.window_count -= held_count - run.windows.len() as u64;
         // A pane stays as long as a window that holds it.
         let first_us = run.windows.front().map_or(i64::MAX, |entry| entry.start_us);
         while let Some(pane) = run.panes.front().filter(|pane| pane.start_us < first_us) {

@@ -6,7 +6,7 @@
 
 use super::definitions::{Definitions, NamedMeter};
 use super::panes::Panes;
-use super::series::{CompiledMeter, NO_SLOT, Series};
+use super::series::{Beginning, CompiledMeter, NO_SLOT, Series};
 use super::step::{Gone, MetricsStep, WindowKey, is_short};
 
 impl MetricsStep {
@@ -24,8 +24,9 @@ impl MetricsStep {
         for named in &definitions.meters {
             let same = |m: &CompiledMeter| *m.id == *named.id && m.version == named.version;
             if !self.meters.iter().flatten().any(same) {
-                // A subject that is known already had events that the new meter did not see.
-                self.add_meter(named, self.subjects.len() as u32);
+                let subject_count = self.subjects.len() as u32;
+                let at = self.now;
+                self.add_meter(named, Beginning { subject_count, at });
             }
         }
         self.definitions = definitions.clone();
@@ -33,7 +34,7 @@ impl MetricsStep {
     }
 
     /// Compiles a meter into the first free place.
-    pub(super) fn add_meter(&mut self, named: &NamedMeter, partial_below: u32) {
+    pub(super) fn add_meter(&mut self, named: &NamedMeter, beginning: Beginning) {
         let panes = &mut self.panes;
         let memory = |word_count: usize| {
             panes
@@ -44,7 +45,7 @@ impl MetricsStep {
                     panes.len() - 1
                 })
         };
-        let meter = CompiledMeter::new(named, partial_below, memory);
+        let meter = CompiledMeter::new(named, beginning, memory);
         let at = match self.meters.iter().position(Option::is_none) {
             Some(at) => at,
             None => {

@@ -133,6 +133,12 @@ const HALF_MS_MAX: i64 = 4_294_000;
 /// A carry out of a sum's 128 bits: the word where the sum begins, and what to add to its carry.
 pub type Carry = (u16, i128);
 
+/// Weights of events that have no value: part of the weights' sum, and not of a weighted mean.
+/// They are rare, so they take no words: they are kept as carries of the product under these marks,
+/// in two halves, so that no number of events overflows one.
+const UNPAIRED_LOW: u16 = 1 << 14;
+const UNPAIRED_HIGH: u16 = 1 << 15;
+
 impl Layout {
     /// Compiles the meter's aggregates for windows of `width_ms` and their panes.
     pub fn new(meter: &Meter, width_ms: i64) -> Self {
@@ -241,11 +247,10 @@ impl Layout {
                 Cell::Present { of, word } => {
                     words[usize::from(word)] += u64::from(operand(sample, of).is_some());
                 }
-                Cell::Product { word } => {
-                    if let Some(units) = sample.product {
-                        add(words, word, units, carries);
-                    }
-                }
+                Cell::Product { word } => match sample.product {
+                    Some(units) => add(words, word, units, carries),
+                    None => set_aside(word, sample.weight, carries),
+                },
             }
         }
     }
@@ -324,7 +329,9 @@ impl Layout {
                     (total(sum).mean(count), count > 0)
                 }
                 Reading::Vwap { product, weight } => {
-                    let weight = total(weight);
+                    let unpaired = I256::from(carry(product | UNPAIRED_HIGH)) << 64_u32;
+                    let unpaired = unpaired + I256::from(carry(product | UNPAIRED_LOW));
+                    let weight = Total::from_units(total(weight).units() - unpaired);
                     (total(product).weighted_mean(weight), weight > Total::ZERO)
                 }
                 Reading::Stddev {
@@ -525,6 +532,15 @@ fn add(words: &mut [u64], word: u16, units: Units, carries: &mut Vec<Carry>) {
     if carry != 0 {
         carries.push((word, carry));
     }
+}
+
+/// Keeps the weight of an event without a value apart.
+#[cold]
+fn set_aside(product: u16, weight: Option<Decimal>, carries: &mut Vec<Carry>) {
+    let Some(weight) = weight else { return };
+    let units = weight.units();
+    carries.push((product | UNPAIRED_LOW, units & i128::from(u64::MAX)));
+    carries.push((product | UNPAIRED_HIGH, units >> 64));
 }
 
 /// Instant, sequence and value: what orders the edges of a window, so that any order of events

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use schemas::meter::{Field, Meter, Operand, Window};
+use schemas::time::{BrokerTime, EventTime};
 
 use super::definitions::NamedMeter;
 use super::layout::Layout;
@@ -27,8 +28,30 @@ pub struct CompiledMeter {
     pub needs_squares: (bool, bool),
     /// True when a group is a subject and nothing else.
     pub is_by_subject: bool,
-    /// Subjects below this id were there before the meter: their first window lacks events.
-    pub partial_below: u32,
+    /// What was there before it.
+    pub beginning: Beginning,
+}
+
+/// Where a meter began: what came before lies in none of its windows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Beginning {
+    /// Subjects below this id were there before the meter.
+    pub subject_count: u32,
+    /// The partition's clock.
+    pub at: BrokerTime,
+}
+
+impl Beginning {
+    /// Windows that start at or before this may lack events of a subject whose stream has come to
+    /// `seen`: no event counted before the meter began is dated later, but for events that were
+    /// dated ahead of their append.
+    pub fn partial_until(&self, subject: u32, seen: EventTime) -> EventTime {
+        if subject < self.subject_count {
+            seen.min(self.at.as_event_time())
+        } else {
+            EventTime::MIN
+        }
+    }
 }
 
 /// One of a meter's windows.
@@ -48,7 +71,7 @@ impl CompiledMeter {
     /// Compiles a meter; `memory` gives the index of the memory for windows of so many words.
     pub fn new(
         named: &NamedMeter,
-        partial_below: u32,
+        beginning: Beginning,
         mut memory: impl FnMut(usize) -> usize,
     ) -> Self {
         let meter = named.meter.clone();
@@ -77,7 +100,7 @@ impl CompiledMeter {
                 needs(&|layout| layout.needs_squares(Operand::Weight)),
             ),
             is_by_subject: meter.group_by == [Field::Subject],
-            partial_below,
+            beginning,
             runs,
             meter,
         }
@@ -146,7 +169,7 @@ impl Entry {
         self.revision() > 0
     }
 
-    /// True when its meter began inside it.
+    /// True when it may lack events from before its meter.
     pub fn is_partial(&self) -> bool {
         self.flags & PARTIAL != 0
     }
@@ -238,6 +261,8 @@ pub struct Series {
     pub values: Box<[Box<str>]>,
     /// Entries per window of the meter.
     pub runs: Vec<Run>,
+    /// Windows that start at or before this lack events from before their meter.
+    pub partial_until: EventTime,
     /// True when the state topic has a record of it.
     pub is_stored: bool,
 }
@@ -252,6 +277,7 @@ impl Series {
             group: "".into(),
             values: [].into(),
             runs: vec![],
+            partial_until: EventTime::MIN,
             is_stored: false,
         }
     }

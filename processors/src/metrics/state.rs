@@ -3,11 +3,11 @@
 //! | key | value |
 //! |---|---|
 //! | `c` subject | name, seen, at, floor |
-//! | `g` series | meter, version, subject, the group's values |
+//! | `g` series | meter, version, subject, until when its windows are partial, the group's values |
 //! | `w` series run start | flags, revision, cells, carries: a window |
 //! | `p` series run start | the same: a pane of a hopping window |
 //! | `i` subject start chunk | identities of a slice, 16 bytes each |
-//! | `m` meter | version, subjects that were there before it |
+//! | `m` meter | version, subjects that were there before it, the clock when it began |
 //! | `n` | the five counts |
 //!
 //! Records may come in any order: compaction leaves the latest of each key where it lies.
@@ -24,7 +24,7 @@ use super::clock::Clock;
 use super::definitions::Definitions;
 use super::layout::Carry;
 use super::panes::Panes;
-use super::series::{Entry, NO_SLOT, Series, position};
+use super::series::{Beginning, Entry, NO_SLOT, Series, position};
 use super::step::{Gone, MetricsStep, WindowKey, is_short};
 
 /// First byte of each value; another one is another format.
@@ -38,8 +38,8 @@ const TOUCHED: u8 = 2;
 /// What a restore has read and cannot place yet.
 #[derive(Debug, Default)]
 pub(super) struct Restored {
-    /// Per meter id: version and `partial_below`.
-    meters: BTreeMap<Box<str>, (i64, u32)>,
+    /// Per meter id: version, and where it began.
+    meters: BTreeMap<Box<str>, (i64, Beginning)>,
 }
 
 impl MetricsStep {
@@ -68,7 +68,8 @@ impl MetricsStep {
                 |k| meter_key(k, &meter.id),
                 |v| {
                     avro::put_long(v, meter.version);
-                    avro::put_long(v, i64::from(meter.partial_below));
+                    avro::put_long(v, i64::from(meter.beginning.subject_count));
+                    avro::put_long(v, meter.beginning.at.as_ms());
                 },
             );
         }
@@ -134,6 +135,7 @@ impl MetricsStep {
                 avro::put_bytes(v, meter.id.as_bytes());
                 avro::put_long(v, meter.version);
                 avro::put_long(v, i64::from(series.subject));
+                avro::put_long(v, series.partial_until.as_us());
                 for value in &series.values {
                     avro::put_bytes(v, value.as_bytes());
                 }
@@ -265,6 +267,7 @@ impl MetricsStep {
         series.meter_name = Some((meter, r.long("version").map_err(wrong)?));
         let subject = r.long("subject").map_err(wrong)?;
         series.subject = u32::try_from(subject).map_err(|_| StateError::new("a subject's id"))?;
+        series.partial_until = EventTime::from_us(r.long("partial_until").map_err(wrong)?);
         let mut values = vec![];
         while r.end().is_err() {
             values.push(r.text("values").map_err(wrong)?.as_str().into());
@@ -424,9 +427,13 @@ impl MetricsStep {
         };
         let mut r: Reader<'_> = Reader::new(body);
         let version = r.long("version").map_err(wrong)?;
-        let below = r.long("partial_below").map_err(wrong)?;
-        let below = u32::try_from(below).map_err(|_| StateError::new("a count of subjects"))?;
-        self.restored.meters.insert(id.into(), (version, below));
+        let count = r.long("subjects").map_err(wrong)?;
+        let beginning = Beginning {
+            subject_count: u32::try_from(count)
+                .map_err(|_| StateError::new("a count of subjects"))?,
+            at: BrokerTime::from_ms(r.long("began").map_err(wrong)?),
+        };
+        self.restored.meters.insert(id.into(), (version, beginning));
         r.end().map_err(wrong)
     }
 
@@ -454,7 +461,10 @@ impl MetricsStep {
             let known = meters
                 .get(named.id.as_str())
                 .filter(|(v, _)| *v == named.version);
-            self.add_meter(named, known.map_or(0, |(_, below)| *below));
+            let Some((_, beginning)) = known else {
+                return Err(StateError::new(format!("meter {} is not there", named.id)));
+            };
+            self.add_meter(named, *beginning);
         }
         self.new_meters.clear();
         self.install(definitions);

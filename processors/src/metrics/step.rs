@@ -106,6 +106,8 @@ pub struct MetricsStep {
 /// Memory that is used again for each event; nothing in it outlives a call.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
+    /// How far the event's subject had come before it, in microseconds.
+    pub(super) seen_before_us: i64,
     pub(super) refire: Vec<WindowKey>,
     pub(super) due: Vec<SubjectId>,
     pub(super) carries: Vec<Carry>,
@@ -185,7 +187,9 @@ impl Step for MetricsStep {
             return;
         }
         self.counts.counted += 1;
-        self.subjects.clocks[subject as usize].observe(event.occurred_at, record.appended_at);
+        let clock = &mut self.subjects.clocks[subject as usize];
+        self.scratch.seen_before_us = clock.seen.as_us();
+        clock.observe(event.occurred_at, record.appended_at);
         self.subjects.mark_changed(subject);
         for at in 0..self.by_type[event_type as usize].len() {
             let meter = self.by_type[event_type as usize][at];
@@ -431,6 +435,10 @@ impl MetricsStep {
             ..Series::vacant()
         };
         series.runs.resize_with(run_count, Default::default);
+        if let Some(meter) = &self.meters[usize::from(at)] {
+            let seen = EventTime::from_us(self.scratch.seen_before_us);
+            series.partial_until = meter.beginning.partial_until(subject, seen);
+        }
         if !is_by_subject {
             self.groups.insert((subject, at, series.group.clone()), id);
         }
@@ -468,8 +476,7 @@ impl MetricsStep {
             Err(index) => {
                 let slot = panes.take();
                 spec.layout.clear(panes.words_mut(slot));
-                let is_first = !of.is_stored && run.windows.is_empty();
-                let partial = is_first && of.subject < meter.partial_below;
+                let partial = start_us <= of.partial_until.as_us();
                 run.windows
                     .insert(index, Entry::new(start_us, slot, partial));
                 run.unfired_count += 1;
@@ -524,10 +531,16 @@ impl MetricsStep {
         let of = &mut series[series_id as usize];
         let subject = of.subject as usize;
         let pane_us = spec.pane_start(sample.time_us);
-        let partial = !of.is_stored && of.subject < meter.partial_below;
+        let partial_until_us = of.partial_until.as_us();
         let run = &mut of.runs[run_at];
         let panes = &mut panes[spec.panes];
         let first_us = pane_us - spec.width_us + spec.pane_us;
+        let key = |is_pane, start_us| WindowKey {
+            series: series_id,
+            run: run_at as u8,
+            is_pane,
+            start_us,
+        };
         let index = match position(&run.panes, pane_us) {
             Ok(index) => index,
             Err(index) => {
@@ -538,9 +551,11 @@ impl MetricsStep {
                     let Err(place) = position(&run.windows, window_us) else {
                         continue;
                     };
-                    let partial = partial && window_us < pane_us;
-                    run.windows
-                        .insert(place, Entry::new(window_us, NO_SLOT, partial));
+                    let partial = window_us <= partial_until_us;
+                    let mut window = Entry::new(window_us, NO_SLOT, partial);
+                    window.mark_changed();
+                    self.changed.push(key(false, window_us));
+                    run.windows.insert(place, window);
                     run.unfired_count += 1;
                     self.window_count += 1;
                     self.open_short_count += u64::from(is_short(spec));
@@ -561,12 +576,6 @@ impl MetricsStep {
         if !scratch.carries.is_empty() {
             panes.add_carries(pane.slot, &mut scratch.carries);
         }
-        let key = |is_pane, start_us| WindowKey {
-            series: series_id,
-            run: run_at as u8,
-            is_pane,
-            start_us,
-        };
         if pane.mark_changed() {
             self.changed.push(key(true, pane_us));
         }
@@ -584,6 +593,9 @@ impl MetricsStep {
                 is_told = true;
                 if entry.mark_touched() {
                     self.touched.push(key(false, entry.start_us));
+                    if entry.mark_changed() {
+                        self.changed.push(key(false, entry.start_us));
+                    }
                 }
             }
         }

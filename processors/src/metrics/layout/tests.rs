@@ -117,6 +117,29 @@ fn a_result_out_of_range_is_null_and_says_so() {
     assert_eq!((results[0].unwrap().units(), overflow), (max, false));
 }
 
+#[test]
+fn a_weighted_mean_is_of_events_that_have_both_numbers() {
+    let (one, max) = (Decimal::ONE.units(), 10_i128.pow(38) - 1);
+    let functions = [
+        (Function::Vwap, Operand::Value),
+        (Function::Sum, Operand::Weight),
+    ];
+    let layout = Layout::new(&meter(&functions), 1_000);
+    let paired = [
+        (1, 1, Some(4 * one), Some(one)),
+        (2, 2, Some(2 * one), Some(3 * one)),
+    ];
+    let lone = |weight| [(3, 3, None, Some(weight)), (4, 4, Some(9 * one), None)];
+    for weight in [5 * one, -5 * one, -1, max] {
+        let trades: Vec<Trade> = paired.into_iter().chain(lone(weight)).collect();
+        let (got, _) = results(&layout, &fold(&layout, 0, &trades));
+        assert_eq!(got[0], "2.5".parse().ok(), "{weight}");
+        assert_eq!(got[1], Decimal::from_units(4 * one + weight), "{weight}");
+    }
+    let (got, overflow) = results(&layout, &fold(&layout, 0, &lone(one)));
+    assert_eq!((got[0], overflow), (None, false));
+}
+
 fn trades() -> impl Strategy<Value = Vec<Trade>> {
     let units = prop_oneof![
         Just(None),
