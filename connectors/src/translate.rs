@@ -30,10 +30,6 @@ const FRAMES_GRACE: Grace = Grace {
 
 /// What is to be published, and for whom.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an output lives for one frame, in a reused list"
-)]
 pub enum Output {
     /// For the `events` topics of an audience.
     Event(Audience, Event),

@@ -12,10 +12,20 @@
 
 pub mod stack;
 
+pub mod simulator;
+
 pub mod installation;
 pub mod status;
 
 pub mod health;
 pub mod init;
+
+pub mod up;
+
+pub mod top;
+
+pub mod dlq;
+
+pub mod doctor;
 
 pub mod cli;

@@ -74,7 +74,12 @@ impl Output {
         let middle = self.bytes.len();
         value(&mut self.bytes);
         let value = Some(middle..self.bytes.len());
-        self.entries.push(Entry { stream, partition, key: start..middle, value });
+        self.entries.push(Entry {
+            stream,
+            partition,
+            key: start..middle,
+            value,
+        });
     }
 
     /// Appends a tombstone.
@@ -87,7 +92,12 @@ impl Output {
         let start = self.bytes.len();
         key(&mut self.bytes);
         let key = start..self.bytes.len();
-        self.entries.push(Entry { stream, partition, key, value: None });
+        self.entries.push(Entry {
+            stream,
+            partition,
+            key,
+            value: None,
+        });
     }
 
     /// How many records.
@@ -119,11 +129,14 @@ impl Output {
     pub fn append(&mut self, other: &mut Self) {
         let base = self.bytes.len();
         self.bytes.append(&mut other.bytes);
-        self.entries.extend(other.entries.drain(..).map(|mut entry| {
-            entry.key = entry.key.start + base..entry.key.end + base;
-            entry.value = entry.value.map(|value| value.start + base..value.end + base);
-            entry
-        }));
+        self.entries
+            .extend(other.entries.drain(..).map(|mut entry| {
+                entry.key = entry.key.start + base..entry.key.end + base;
+                entry.value = entry
+                    .value
+                    .map(|value| value.start + base..value.end + base);
+                entry
+            }));
     }
 
     /// Forgets the records and keeps the memory, unless it is much.
@@ -148,7 +161,9 @@ pub struct StateError {
 impl StateError {
     /// With the given reason.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into() }
+        Self {
+            reason: reason.into(),
+        }
     }
 }
 

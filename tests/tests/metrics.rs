@@ -1,4 +1,8 @@
 //! The metrics process on a real Kafka: candles equal to naive arithmetic, exactly once.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,9 @@
 //! Recorded frames through the simulator's socket and the whole line into a fresh tenant: exactly
 //! the trades, exactly the candles, every row, every digit, whatever breaks on the way.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
 
 use std::collections::BTreeMap;
 

@@ -250,7 +250,11 @@ fn trade(number: u64) -> (Vec<u8>, Vec<u8>) {
         user_id: None,
         payload: None,
     };
-    let side = if number % 3 == 0 { "buy" } else { "sell" };
+    let side = if number.is_multiple_of(3) {
+        "buy"
+    } else {
+        "sell"
+    };
     let tags = [
         ("exchange", "coinbase"),
         ("product_id", product.as_str()),

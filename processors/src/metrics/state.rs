@@ -14,32 +14,26 @@
 
 use std::collections::BTreeMap;
 
-use schemas::meter::push_label;
-use schemas::time::{BrokerTime, EventTime};
-use schemas::wire::{DecodeError, Reader, avro};
+use schemas::wire::{DecodeError, avro};
 
-use runtime::step::{Counts, Output, StateError, Step};
+use runtime::step::{Output, StateError, Step};
 
-use super::clock::Clock;
-use super::definitions::Definitions;
-use super::layout::Carry;
-use super::panes::Panes;
-use super::series::{Beginning, Entry, NO_SLOT, Series, position};
-use super::step::{Gone, MetricsStep, WindowKey, is_short};
+use super::series::{Beginning, NO_SLOT, position};
+use super::step::{Gone, MetricsStep, WindowKey};
 
 /// First byte of each value; another one is another format.
-const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 1;
 /// Identities in one record: 64 KB.
 const CHUNK_IDS_MAX: usize = 4_096;
 
-const PARTIAL: u8 = 1;
-const TOUCHED: u8 = 2;
+pub(super) const PARTIAL: u8 = 1;
+pub(super) const TOUCHED: u8 = 2;
 
 /// What a restore has read and cannot place yet.
 #[derive(Debug, Default)]
 pub(super) struct Restored {
     /// Per meter id: version, and where it began.
-    meters: BTreeMap<Box<str>, (i64, Beginning)>,
+    pub(super) meters: BTreeMap<Box<str>, (i64, Beginning)>,
 }
 
 impl MetricsStep {
@@ -176,9 +170,11 @@ impl MetricsStep {
             let partial = if entry.is_partial() { PARTIAL } else { 0 };
             v.push(partial | if entry.is_touched() { TOUCHED } else { 0 });
             avro::put_long(v, i64::from(entry.revision()));
-            let cells = (entry.slot != NO_SLOT)
-                .then(|| memory.words(entry.slot))
-                .unwrap_or(&[]);
+            let cells = if entry.slot == NO_SLOT {
+                &[]
+            } else {
+                memory.words(entry.slot)
+            };
             avro::put_long(v, cells.len() as i64 * 8);
             v.extend(cells.iter().flat_map(|word| word.to_le_bytes()));
             let carries = if cells.is_empty() {
@@ -216,332 +212,13 @@ impl MetricsStep {
             }
         }
     }
-
-    pub(super) fn restore_record(
-        &mut self,
-        key: &[u8],
-        value: Option<&[u8]>,
-    ) -> Result<(), StateError> {
-        let body = match value {
-            None => None,
-            Some([FORMAT, body @ ..]) => Some(body),
-            Some(_) => return Err(StateError::new("a value of another format")),
-        };
-        match key {
-            [b'c', rest @ ..] => self.restore_subject(number(rest)?, body),
-            [b'g', rest @ ..] => self.restore_series(number(rest)?, body),
-            [kind @ (b'w' | b'p'), rest @ ..] => {
-                self.restore_window(parse_window_key(*kind == b'p', rest)?, body)
-            }
-            [b'i', rest @ ..] => self.restore_ids(rest, body),
-            [b'm', id @ ..] => self.restore_meter(id, body),
-            [b'n'] => self.restore_counts(body),
-            _ => Err(StateError::new("a key of another format")),
-        }
-    }
-
-    fn restore_subject(&mut self, subject: u32, body: Option<&[u8]>) -> Result<(), StateError> {
-        let Some(body) = body else {
-            return Err(StateError::new("a subject was deleted"));
-        };
-        let mut r: Reader<'_> = Reader::new(body);
-        self.subjects.grow(subject);
-        let name = r.text("name").map_err(wrong)?;
-        self.subjects.set_name(subject, name.as_str());
-        self.subjects.clocks[subject as usize] = Clock {
-            seen: EventTime::from_us(r.long("seen").map_err(wrong)?),
-            at: BrokerTime::from_ms(r.long("at").map_err(wrong)?),
-            floor: EventTime::from_us(r.long("floor").map_err(wrong)?),
-        };
-        r.end().map_err(wrong)
-    }
-
-    fn restore_series(&mut self, id: u32, body: Option<&[u8]>) -> Result<(), StateError> {
-        let series = self.series_at(id);
-        let Some(body) = body else {
-            *series = Series::vacant();
-            return Ok(());
-        };
-        let mut r: Reader<'_> = Reader::new(body);
-        let meter = r.text("meter").map_err(wrong)?.as_str().into();
-        series.meter_name = Some((meter, r.long("version").map_err(wrong)?));
-        let subject = r.long("subject").map_err(wrong)?;
-        series.subject = u32::try_from(subject).map_err(|_| StateError::new("a subject's id"))?;
-        series.partial_until = EventTime::from_us(r.long("partial_until").map_err(wrong)?);
-        let mut values = vec![];
-        while r.end().is_err() {
-            values.push(r.text("values").map_err(wrong)?.as_str().into());
-        }
-        series.values = values.into();
-        series.is_stored = true;
-        Ok(())
-    }
-
-    fn series_at(&mut self, id: u32) -> &mut Series {
-        if self.series.len() <= id as usize {
-            self.series.resize_with(id as usize + 1, Series::vacant);
-        }
-        &mut self.series[id as usize]
-    }
-
-    fn restore_window(&mut self, key: WindowKey, body: Option<&[u8]>) -> Result<(), StateError> {
-        self.take_window(key);
-        let Some([flags, body @ ..]) = body else {
-            return if body.is_none() {
-                Ok(())
-            } else {
-                Err(StateError::new("an empty window"))
-            };
-        };
-        let mut r: Reader<'_> = Reader::new(body);
-        let revision = r.long("revision").map_err(wrong)?;
-        let revision = u32::try_from(revision).map_err(|_| StateError::new("a revision"))?;
-        let slot = self.restore_cells(key, &mut r)?;
-        r.end().map_err(wrong)?;
-        let mut entry = Entry::restored(key.start_us, slot, revision, flags & PARTIAL != 0);
-        if flags & TOUCHED != 0 {
-            entry.mark_touched();
-            self.touched.push(key);
-        }
-        let run = self.series_at(key.series).run_mut(usize::from(key.run));
-        let entries = if key.is_pane {
-            &mut run.panes
-        } else {
-            &mut run.windows
-        };
-        let Err(index) = position(entries, key.start_us) else {
-            return Err(StateError::new("a window twice"));
-        };
-        entries.insert(index, entry);
-        Ok(())
-    }
-
-    /// Puts the cells of a window back, where it has any.
-    fn restore_cells(&mut self, key: WindowKey, r: &mut Reader<'_>) -> Result<u32, StateError> {
-        let words = r.bytes("cells").map_err(wrong)?;
-        let carry_count = r.long("carries").map_err(wrong)?;
-        if words.is_empty() {
-            return Ok(NO_SLOT);
-        }
-        let memory = self.memory_for(words.len() / 8);
-        let slot = self.panes[memory].take();
-        let cells = self.panes[memory].words_mut(slot);
-        for (word, bytes) in cells.iter_mut().zip(words.chunks_exact(8)) {
-            *word = u64::from_le_bytes(bytes.try_into().expect("a chunk has 8 bytes"));
-        }
-        let mut carries: Vec<Carry> = vec![];
-        for _ in 0..carry_count {
-            let word = r.long("carry").map_err(wrong)?;
-            let word = u16::try_from(word).map_err(|_| StateError::new("a carry's word"))?;
-            let carry = r.bytes("carry").map_err(wrong)?.try_into();
-            let carry = carry.map_err(|_| StateError::new("a carry has 16 bytes"))?;
-            carries.push((word, i128::from_le_bytes(carry)));
-        }
-        self.panes[memory].add_carries(slot, &mut carries);
-        self.series_at(key.series)
-            .run_mut(usize::from(key.run))
-            .memory = Some(memory);
-        Ok(slot)
-    }
-
-    /// Takes a window out again that a later record replaces or deletes.
-    fn take_window(&mut self, key: WindowKey) {
-        let Self {
-            series,
-            panes,
-            touched,
-            ..
-        } = self;
-        let Some(series) = series.get_mut(key.series as usize) else {
-            return;
-        };
-        let Some(run) = series.runs.get_mut(usize::from(key.run)) else {
-            return;
-        };
-        let memory = run.memory;
-        let entries = if key.is_pane {
-            &mut run.panes
-        } else {
-            &mut run.windows
-        };
-        let Ok(index) = position(entries, key.start_us) else {
-            return;
-        };
-        let Some(entry) = entries.remove(index) else {
-            return;
-        };
-        if entry.slot != NO_SLOT {
-            panes[memory.expect("a window with cells has noted its memory")].give(entry.slot);
-        }
-        if entry.is_touched() {
-            touched.retain(|other| *other != key);
-        }
-    }
-
-    fn memory_for(&mut self, word_count: usize) -> usize {
-        let known = self
-            .panes
-            .iter()
-            .position(|panes| panes.word_count() == word_count);
-        known.unwrap_or_else(|| {
-            self.panes.push(Panes::new(word_count));
-            self.panes.len() - 1
-        })
-    }
-
-    fn restore_ids(&mut self, key: &[u8], body: Option<&[u8]>) -> Result<(), StateError> {
-        let Some((subject, rest)) = key.split_first_chunk::<4>() else {
-            return Err(StateError::new("the key of identities"));
-        };
-        let Some((start, chunk)) = rest.split_first_chunk::<8>() else {
-            return Err(StateError::new("the key of identities"));
-        };
-        let (subject, start_us) = (u32::from_be_bytes(*subject), i64::from_be_bytes(*start));
-        let chunk = number(chunk)?;
-        self.subjects.grow(subject);
-        let ids = &mut self.subjects.ids[subject as usize];
-        match body {
-            // All chunks of a slice go together, and a slice that went never comes back.
-            None => {
-                if let Some(slice) = ids.remove(start_us) {
-                    self.id_count -= slice.len() as u64;
-                }
-            }
-            Some(body) => {
-                let (known, rest) = body.as_chunks::<16>();
-                if !rest.is_empty() {
-                    return Err(StateError::new("an identity has 16 bytes"));
-                }
-                let known = known.iter().map(|id| u128::from_le_bytes(*id));
-                self.id_count += ids.restore(start_us, chunk, known) as u64;
-            }
-        }
-        Ok(())
-    }
-
-    fn restore_meter(&mut self, id: &[u8], body: Option<&[u8]>) -> Result<(), StateError> {
-        let id = std::str::from_utf8(id).map_err(|_| StateError::new("a meter's id"))?;
-        let Some(body) = body else {
-            self.restored.meters.remove(id);
-            return Ok(());
-        };
-        let mut r: Reader<'_> = Reader::new(body);
-        let version = r.long("version").map_err(wrong)?;
-        let count = r.long("subjects").map_err(wrong)?;
-        let beginning = Beginning {
-            subject_count: u32::try_from(count)
-                .map_err(|_| StateError::new("a count of subjects"))?,
-            at: BrokerTime::from_ms(r.long("began").map_err(wrong)?),
-        };
-        self.restored.meters.insert(id.into(), (version, beginning));
-        r.end().map_err(wrong)
-    }
-
-    fn restore_counts(&mut self, body: Option<&[u8]>) -> Result<(), StateError> {
-        let Some(body) = body else {
-            return Err(StateError::new("the counts were deleted"));
-        };
-        let mut r: Reader<'_> = Reader::new(body);
-        let mut next = || r.long("counts").map(|count| count as u64).map_err(wrong);
-        self.counts = Counts {
-            observed: next()?,
-            counted: next()?,
-            late: next()?,
-            duplicate: next()?,
-            dead_lettered: next()?,
-        };
-        self.stored_counts = self.counts;
-        r.end().map_err(wrong)
-    }
-
-    /// Binds what was restored together, and checks that nothing is missing.
-    pub(super) fn build_derived(&mut self, definitions: &Definitions) -> Result<(), StateError> {
-        let meters = std::mem::take(&mut self.restored).meters;
-        for named in &definitions.meters {
-            let known = meters
-                .get(named.id.as_str())
-                .filter(|(v, _)| *v == named.version);
-            let Some((_, beginning)) = known else {
-                return Err(StateError::new(format!("meter {} is not there", named.id)));
-            };
-            self.add_meter(named, *beginning);
-        }
-        self.new_meters.clear();
-        self.install(definitions);
-        for id in 0..self.series.len() as u32 {
-            self.bind_series(id)?;
-        }
-        for subject in 0..self.subjects.len() as u32 {
-            if self.subjects.name(subject).is_empty() {
-                return Err(StateError::new(format!("subject {subject} is not there")));
-            }
-            self.find_ends(subject);
-            self.note_due(subject);
-        }
-        Ok(())
-    }
-
-    fn bind_series(&mut self, id: u32) -> Result<(), StateError> {
-        let missing = |what: &str| Err(StateError::new(format!("series {id}: {what}")));
-        let series = &mut self.series[id as usize];
-        let Some((name, version)) = series.meter_name.take() else {
-            if !series.is_empty() {
-                return missing("windows without their group");
-            }
-            self.free_series.push(id);
-            return Ok(());
-        };
-        let is_it = |m: &super::series::CompiledMeter| m.id == name && m.version == version;
-        let found = self
-            .meters
-            .iter()
-            .position(|meter| meter.as_ref().is_some_and(is_it));
-        let Some(at) = found else {
-            return missing("its meter is not in force");
-        };
-        let meter = self.meters[at].as_ref().expect("found above");
-        if series.subject as usize >= self.subjects.len() {
-            return missing("its subject is not there");
-        }
-        if series.runs.len() > meter.runs.len() || series.values.len() != meter.label_names.len() {
-            return missing("its meter has another shape");
-        }
-        series.runs.resize_with(meter.runs.len(), Default::default);
-        let mut group = String::new();
-        for (name, value) in meter.label_names.iter().zip(&series.values) {
-            push_label(&mut group, name, value);
-        }
-        series.group = group.into();
-        series.meter = Some(at as u16);
-        for (run, spec) in series.runs.iter_mut().zip(&meter.runs) {
-            if run.memory.is_some_and(|memory| memory != spec.panes) {
-                return missing("cells of another length");
-            }
-            let unfired = run
-                .windows
-                .iter()
-                .filter(|entry| !entry.has_fired())
-                .count();
-            run.unfired_count = unfired as u32;
-            let fired = run.windows.iter().rev().find(|entry| entry.has_fired());
-            run.last_fired_us = fired.map(|entry| entry.start_us);
-            self.window_count += run.windows.len() as u64;
-            self.open_short_count += if is_short(spec) { unfired as u64 } else { 0 };
-        }
-        self.subjects.series[series.subject as usize].push((at as u16, id));
-        if !meter.is_by_subject {
-            self.groups
-                .insert((series.subject, at as u16, series.group.clone()), id);
-        }
-        Ok(())
-    }
 }
 
-fn wrong(error: DecodeError) -> StateError {
+pub(super) fn wrong(error: DecodeError) -> StateError {
     StateError::new(error.to_string())
 }
 
-fn number(bytes: &[u8]) -> Result<u32, StateError> {
+pub(super) fn number(bytes: &[u8]) -> Result<u32, StateError> {
     let bytes = bytes
         .try_into()
         .map_err(|_| StateError::new("a key of another length"))?;
@@ -570,7 +247,7 @@ fn window_key(out: &mut Vec<u8>, window: WindowKey) {
     out.extend_from_slice(&window.start_us.to_be_bytes());
 }
 
-fn parse_window_key(is_pane: bool, bytes: &[u8]) -> Result<WindowKey, StateError> {
+pub(super) fn parse_window_key(is_pane: bool, bytes: &[u8]) -> Result<WindowKey, StateError> {
     let bytes: [u8; 13] = bytes
         .try_into()
         .map_err(|_| StateError::new("a window's key"))?;

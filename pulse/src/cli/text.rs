@@ -53,15 +53,22 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
-/// `3 ms`, `4.2 s`, `5 min`, `7 h 5 min`, `3 d 4 h`
+/// `3 ms`, `4.2 s`, `5 min`, `7 h 5 min`, `3 d 4 h`; a second part that is 0 is left out.
 pub fn span(ms: i64) -> String {
-    let (seconds, minutes, hours) = (ms / 1_000, ms / 60_000, ms / 3_600_000);
+    let (minutes, hours) = (ms / 60_000, ms / 3_600_000);
+    let parts = |first: i64, unit, second: i64, lesser| match second {
+        0 => format!("{first} {unit}"),
+        second => format!("{first} {unit} {second} {lesser}"),
+    };
     match ms {
         ms if ms < 1_000 => format!("{ms} ms"),
-        ms if ms < 60_000 => format!("{seconds}.{} s", ms % 1_000 / 100),
+        ms if ms < 60_000 => match ms % 1_000 / 100 {
+            0 => format!("{} s", ms / 1_000),
+            tenths => format!("{}.{tenths} s", ms / 1_000),
+        },
         ms if ms < 3_600_000 => format!("{minutes} min"),
-        ms if ms < 86_400_000 => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{} d {} h", hours / 24, hours % 24),
+        ms if ms < 86_400_000 => parts(hours, "h", minutes % 60, "min"),
+        _ => parts(hours / 24, "d", hours % 24, "h"),
     }
 }
 
@@ -201,7 +208,10 @@ mod tests {
         let check = |got: String, expect: &str| assert_eq!(got, expect);
         check(span(0), "0 ms");
         check(span(4_250), "4.2 s");
+        check(span(5_099), "5 s");
         check(span(299_999), "4 min");
+        check(span(3_600_000), "1 h");
+        check(span(86_400_000), "1 d");
         check(span(25_500_000), "7 h 5 min");
         check(span(273_600_000), "3 d 4 h");
         check(instant(1_786_309_548_228), "2026-08-09T21:05:48.228Z");

@@ -96,8 +96,6 @@ pub enum EntryState {
     Restarting,
     /// It died, and starting it again would not help.
     Failed,
-    /// It has done its work and ended, as it should.
-    Finished,
     /// It was told to end.
     Stopped,
     /// It is not ours: it runs, or does not, without us.

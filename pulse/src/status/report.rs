@@ -67,7 +67,7 @@ pub enum Condition {
     Ready,
     /// It works, and there is something that an operator should know.
     Warning,
-    /// It has done its work and ended, as it should.
+    /// It has done all that it was told to.
     Finished,
     /// It has just been started.
     Starting,

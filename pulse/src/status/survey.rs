@@ -20,6 +20,8 @@ use crate::installation::{Access, Entry, EntryState, RunFile};
 const RATE_SPAN: Duration = Duration::from_millis(1_000);
 /// The process whose figures are the pipeline's.
 const METRICS: &str = "pulse-metrics";
+const CONNECTOR: &str = "pulse-coinbase";
+const SIMULATOR: &str = "simulator";
 
 /// Two looks at an installation, some time apart, and what each process said in between.
 pub struct Survey {
@@ -43,6 +45,13 @@ struct Answer {
 struct Report {
     ready: bool,
     checks: BTreeMap<String, Check>,
+}
+
+/// The body of the simulator's `/status`, as far as it matters here.
+#[derive(Deserialize)]
+struct Served {
+    finished: bool,
+    frame_count: u64,
 }
 
 #[derive(Deserialize)]
@@ -90,7 +99,7 @@ impl Survey {
         let unwell = processes.iter().filter(|process| !process.health.is_well());
         let missing = drained::missing(&Observation {
             feed: run.feed.as_ref(),
-            is_served: self.is_served(run),
+            is_served: self.is_served(),
             unwell: unwell.map(|process| process.name.as_str()).collect(),
             looks: self.looks.as_ref().map(|(first, second)| (first, second)),
             open_short_windows: pipeline.open_short_windows,
@@ -135,7 +144,6 @@ impl Survey {
     fn condition(&self, entry: &Entry) -> (Condition, Option<String>) {
         let is_gone = entry.process.is_none_or(|process| !process.is_alive());
         let condition = match entry.state {
-            EntryState::Finished => Condition::Finished,
             EntryState::Failed | EntryState::Stopped => Condition::Down,
             EntryState::Restarting => Condition::Restarting,
             // It has died, and whoever watches it has not seen it yet, or is gone as well.
@@ -181,12 +189,23 @@ impl Survey {
 
     fn pipeline(&self) -> Pipeline {
         let samples = self.answers.get(METRICS).map(|answer| &answer.samples);
-        Pipeline::read(samples, self.rate_of("pulse-coinbase"))
+        Pipeline::read(samples, self.rate_of(CONNECTOR))
     }
 
-    fn is_served(&self, run: &RunFile) -> bool {
-        let simulator = run.processes.iter().find(|entry| entry.name == "simulator");
-        simulator.is_some_and(|entry| entry.state == EntryState::Finished)
+    /// The simulator has served its file, and the connector has handed all of it on.
+    fn is_served(&self) -> bool {
+        let condition = |name| {
+            self.answers
+                .get(name)
+                .map(|answer: &Answer| answer.condition)
+        };
+        let connector = self.answers.get(CONNECTOR).map(|answer| &answer.samples);
+        let records = |fate| connector?.sum("pulse_connector_records_total", &[("fate", fate)]);
+        let is_handed_on = match (records("taken"), records("published"), records("lost")) {
+            (Some(taken), Some(published), Some(lost)) => taken == published + lost,
+            _ => false,
+        };
+        condition(SIMULATOR) == Some(Condition::Finished) && is_handed_on
     }
 }
 
@@ -227,11 +246,13 @@ async fn look(gauge: &Result<Gauge, String>) -> Result<Lags, String> {
 async fn ask_all(run: &RunFile, access: &Access) -> BTreeMap<String, Answer> {
     let mut answers = BTreeMap::new();
     for entry in &run.processes {
-        if let Some(address) = &entry.health {
-            answers.insert(entry.name.clone(), ask(address).await);
-        } else if entry.name == "clickhouse" {
-            answers.insert(entry.name.clone(), ask_clickhouse(access).await);
-        }
+        let answer = match (&entry.health, entry.name.as_str()) {
+            (Some(address), _) => ask(address).await,
+            (None, "clickhouse") => ask_clickhouse(access).await,
+            (None, SIMULATOR) => ask_simulator(&entry.address).await,
+            (None, _) => continue,
+        };
+        answers.insert(entry.name.clone(), answer);
     }
     answers
 }
@@ -276,6 +297,28 @@ fn condition(body: &str, now_ms: i64) -> (Condition, Option<String>) {
         (true, None) => (Condition::Ready, reason),
         (true, Some(_)) => (Condition::Warning, reason),
         (false, _) => (Condition::NotReady, reason),
+    }
+}
+
+async fn ask_simulator(address: &str) -> Answer {
+    let (condition, reason) = match http::get(address, "/status").await {
+        Ok(answer) => match serde_json::from_str::<Served>(&answer.body) {
+            Ok(served) if served.finished => {
+                let count = text::count(i64::try_from(served.frame_count).unwrap_or(i64::MAX));
+                (Condition::Finished, Some(format!("{count} frames served")))
+            }
+            Ok(_) => (Condition::Ready, None),
+            Err(_) => (
+                Condition::NotReady,
+                Some("its port answers something else".into()),
+            ),
+        },
+        Err(error) => (Condition::Down, Some(error.to_string())),
+    };
+    Answer {
+        condition,
+        reason,
+        samples: Samples::default(),
     }
 }
 

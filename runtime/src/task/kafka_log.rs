@@ -77,7 +77,10 @@ impl<S: Step> KafkaLog<S> {
     }
 
     fn partition(&self, place: &Place) -> Partition {
-        self.partitions.get(place).cloned().unwrap_or_else(|| partition(place, S::READS))
+        self.partitions
+            .get(place)
+            .cloned()
+            .unwrap_or_else(|| partition(place, S::READS))
     }
 
     fn ownership(&mut self, event: Event) -> Option<Ownership> {
@@ -88,9 +91,15 @@ impl<S: Step> KafkaLog<S> {
             tracing::error!(topic = %partition.topic, "a topic that nobody subscribed to");
             return None;
         };
-        let place = Place { tenant, partition: partition.number };
+        let place = Place {
+            tenant,
+            partition: partition.number,
+        };
         Some(match event {
-            Event::Assigned { partition, committed } => {
+            Event::Assigned {
+                partition,
+                committed,
+            } => {
                 self.partitions.insert(place.clone(), partition);
                 let committed = committed.map(|c| Committed {
                     offset: c.offset,
@@ -129,18 +138,32 @@ impl<S: Step> KafkaLog<S> {
             kafka::Outcome::Committed => Outcome::Committed,
             kafka::Outcome::Aborted(reason) => Outcome::Aborted {
                 reason: reason.to_string(),
-                refused: reason.topics.keys().filter_map(|topic| tenant_of(topic)).collect(),
+                refused: reason
+                    .topics
+                    .keys()
+                    .filter_map(|topic| tenant_of(topic))
+                    .collect(),
             },
-            kafka::Outcome::Unknown(reason) => Outcome::Unknown { reason: reason.to_string() },
-            kafka::Outcome::Fenced(failure) => Outcome::Fenced { reason: failure.to_string() },
+            kafka::Outcome::Unknown(reason) => Outcome::Unknown {
+                reason: reason.to_string(),
+            },
+            kafka::Outcome::Fenced(failure) => Outcome::Fenced {
+                reason: failure.to_string(),
+            },
         }
     }
 
     fn abort(&mut self, reason: &str) -> Outcome {
         match self.producer.abort() {
-            kafka::Outcome::Committed => Outcome::Unknown { reason: reason.to_owned() },
-            kafka::Outcome::Fenced(failure) => Outcome::Fenced { reason: failure.to_string() },
-            kafka::Outcome::Unknown(_) => Outcome::Unknown { reason: reason.to_owned() },
+            kafka::Outcome::Committed => Outcome::Unknown {
+                reason: reason.to_owned(),
+            },
+            kafka::Outcome::Fenced(failure) => Outcome::Fenced {
+                reason: failure.to_string(),
+            },
+            kafka::Outcome::Unknown(_) => Outcome::Unknown {
+                reason: reason.to_owned(),
+            },
             aborted @ kafka::Outcome::Aborted(_) => self.outcome(aborted),
         }
     }
@@ -148,13 +171,24 @@ impl<S: Step> KafkaLog<S> {
 
 impl<S: Step> Log for KafkaLog<S> {
     fn poll(&mut self) -> Result<Vec<Ownership>, LogError> {
-        let events = self.consumer.poll().map_err(|error| group("poll", &error))?;
-        Ok(events.into_iter().filter_map(|event| self.ownership(event)).collect())
+        let events = self
+            .consumer
+            .poll()
+            .map_err(|error| group("poll", &error))?;
+        Ok(events
+            .into_iter()
+            .filter_map(|event| self.ownership(event))
+            .collect())
     }
 
     fn follow(&mut self, tenants: &BTreeSet<TenantId>) -> Result<(), LogError> {
-        let topics = tenants.iter().map(|tenant| tenant.topic(S::READS).to_string()).collect();
-        self.consumer.subscribe(topics).map_err(|error| group("subscribe", &error))
+        let topics = tenants
+            .iter()
+            .map(|tenant| tenant.topic(S::READS).to_string())
+            .collect();
+        self.consumer
+            .subscribe(topics)
+            .map_err(|error| group("subscribe", &error))
     }
 
     fn now(&self) -> BrokerTime {
@@ -187,8 +221,13 @@ impl<S: Step> Log for KafkaLog<S> {
         count_max: usize,
         each: &mut dyn FnMut(&Incoming<'_>) -> Flow,
     ) -> Result<usize, LogError> {
-        let Some(partition) = self.partitions.get(place) else { return Ok(0) };
-        let batch = self.consumer.next(partition, count_max).map_err(|error| read(&error))?;
+        let Some(partition) = self.partitions.get(place) else {
+            return Ok(0);
+        };
+        let batch = self
+            .consumer
+            .next(partition, count_max)
+            .map_err(|error| read(&error))?;
         let mut count = 0;
         let mut stopped_at = None;
         for record in batch.records() {
@@ -200,41 +239,58 @@ impl<S: Step> Log for KafkaLog<S> {
         }
         drop(batch);
         if let Some(offset) = stopped_at {
-            self.consumer.seek(partition, offset).map_err(|error| group("seek", &error))?;
+            self.consumer
+                .seek(partition, offset)
+                .map_err(|error| group("seek", &error))?;
         }
         Ok(count)
     }
 
     fn is_at_end(&mut self, place: &Place) -> Result<bool, LogError> {
-        let Some(partition) = self.partitions.get(place) else { return Ok(false) };
+        let Some(partition) = self.partitions.get(place) else {
+            return Ok(false);
+        };
         let failed = |failure: &Failure| LogError {
             act: "end",
             reason: format!("{partition}: {failure}"),
             fate: Fate::Retry,
         };
-        let ends = self.consumer.ends(std::slice::from_ref(partition), QUESTION);
+        let ends = self
+            .consumer
+            .ends(std::slice::from_ref(partition), QUESTION);
         let ends = ends.map_err(|failure| failed(&failure))?;
         let end = match &ends[0] {
             Ok(end) => *end,
             Err(failure) => return Err(failed(failure)),
         };
-        Ok(self.consumer.position(partition).is_some_and(|position| position >= end))
+        Ok(self
+            .consumer
+            .position(partition)
+            .is_some_and(|position| position >= end))
     }
 
     fn commit(&mut self, batches: &[Sealed]) -> Outcome {
         let metadata = match self.consumer.metadata() {
             Ok(metadata) => metadata,
             Err(error) => {
-                return Outcome::Aborted { reason: error.to_string(), refused: BTreeSet::new() };
+                return Outcome::Aborted {
+                    reason: error.to_string(),
+                    refused: BTreeSet::new(),
+                };
             }
         };
         match self.producer.begin() {
             Ok(()) => {}
             Err(TransactionError::Fenced(failure)) => {
-                return Outcome::Fenced { reason: failure.to_string() };
+                return Outcome::Fenced {
+                    reason: failure.to_string(),
+                };
             }
             Err(error) => {
-                return Outcome::Aborted { reason: error.to_string(), refused: BTreeSet::new() };
+                return Outcome::Aborted {
+                    reason: error.to_string(),
+                    refused: BTreeSet::new(),
+                };
             }
         }
         if let Err(error) = self.send(batches) {
@@ -253,7 +309,9 @@ impl<S: Step> Log for KafkaLog<S> {
     }
 
     fn renew(&mut self) -> Result<(), LogError> {
-        self.producer.renew().map_err(|error| transaction("renew", &error))
+        self.producer
+            .renew()
+            .map_err(|error| transaction("renew", &error))
     }
 
     fn committed(&mut self, places: &[Place]) -> Result<Vec<Option<Committed>>, LogError> {
@@ -264,7 +322,10 @@ impl<S: Step> Log for KafkaLog<S> {
             offset: c.offset,
             metadata: String::from_utf8_lossy(&c.metadata).into_owned(),
         };
-        Ok(committed.into_iter().map(|committed| committed.map(own)).collect())
+        Ok(committed
+            .into_iter()
+            .map(|committed| committed.map(own))
+            .collect())
     }
 
     fn beginning(&mut self, place: &Place) -> Result<Offset, LogError> {
@@ -287,7 +348,10 @@ impl<S: Step> Log for KafkaLog<S> {
             .map_err(|error| read(&error))?;
         let edges = reader
             .watermarks(Isolation::Uncommitted, QUESTION)
-            .map_err(|error| LogError { fate: Fate::Retry, ..read(&error) })?;
+            .map_err(|error| LogError {
+                fate: Fate::Retry,
+                ..read(&error)
+            })?;
         let ends: Vec<i64> = edges.iter().map(|edges| edges.high).collect();
         reader
             .read_until(&ends, PATIENCE, |_, record| {
@@ -341,13 +405,25 @@ fn tenant_of(topic: &str) -> Option<TenantId> {
 }
 
 fn group(act: &'static str, error: &GroupError) -> LogError {
-    LogError { act, reason: error.to_string(), fate: error.fate() }
+    LogError {
+        act,
+        reason: error.to_string(),
+        fate: error.fate(),
+    }
 }
 
 fn read(error: &ReadError) -> LogError {
-    LogError { act: "read", reason: error.to_string(), fate: error.fate() }
+    LogError {
+        act: "read",
+        reason: error.to_string(),
+        fate: error.fate(),
+    }
 }
 
 fn transaction(act: &'static str, error: &TransactionError) -> LogError {
-    LogError { act, reason: error.to_string(), fate: error.fate() }
+    LogError {
+        act,
+        reason: error.to_string(),
+        fate: error.fate(),
+    }
 }

@@ -47,7 +47,13 @@ impl Verdict {
 
 impl fmt::Display for CommitMetadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "1 {:016x} {} {}", self.batch.0, self.clock.as_ms(), self.state_at)
+        write!(
+            f,
+            "1 {:016x} {} {}",
+            self.batch.0,
+            self.clock.as_ms(),
+            self.state_at
+        )
     }
 }
 
@@ -61,7 +67,9 @@ impl FromStr for CommitMetadata {
 
     fn from_str(text: &str) -> Result<Self, ForeignMetadata> {
         let parts: Vec<&str> = text.split(' ').collect();
-        let ["1", batch, clock, state_at] = parts[..] else { return Err(ForeignMetadata) };
+        let ["1", batch, clock, state_at] = parts[..] else {
+            return Err(ForeignMetadata);
+        };
         let number = |text: &str| text.parse::<i64>().map_err(|_| ForeignMetadata);
         Ok(Self {
             batch: BatchId(u64::from_str_radix(batch, 16).map_err(|_| ForeignMetadata)?),
@@ -86,7 +94,11 @@ mod tests {
             assert_eq!(metadata.to_string().parse(), Ok(metadata));
         }
         for foreign in ["", "2 0 0 0", "1 x 0 0", "1 0 0", "1 0 0 0 0", "{}"] {
-            assert_eq!(foreign.parse::<CommitMetadata>(), Err(ForeignMetadata), "{foreign}");
+            assert_eq!(
+                foreign.parse::<CommitMetadata>(),
+                Err(ForeignMetadata),
+                "{foreign}"
+            );
         }
     }
 

@@ -45,7 +45,10 @@ impl<S: Step> Partition<S> {
         if self.out.byte_count() > OUTPUT_BYTES_MAX {
             return Flow::Stop;
         }
-        if self.ticked.is_some_and(|ticked| record.appended_at < ticked) {
+        if self
+            .ticked
+            .is_some_and(|ticked| record.appended_at < ticked)
+        {
             // The tick did what this record comes before. A replay would see the record first, so
             // the state is flushed between the two.
             self.must_flush = true;
@@ -111,7 +114,11 @@ impl<S: Step> Partition<S> {
             place: self.place.clone(),
             output,
             next: self.next,
-            metadata: CommitMetadata { batch, clock: self.clock, state_at },
+            metadata: CommitMetadata {
+                batch,
+                clock: self.clock,
+                state_at,
+            },
             before: self.batch,
             flush: flush.then_some((self.next, self.control_at)),
         }

@@ -36,23 +36,38 @@ pub(super) fn write_shell_state<S: Step>(
     if let Some(definitions) = definitions {
         let json = serde_json::to_vec(definitions);
         let json = json.expect("definitions hold nothing that JSON cannot say");
-        out.put(S::STATE, partition, |k| k.extend(DEFINITIONS_KEY), |v| {
-            v.push(FORMAT);
-            v.extend_from_slice(&json);
-        });
+        out.put(
+            S::STATE,
+            partition,
+            |k| k.extend(DEFINITIONS_KEY),
+            |v| {
+                v.push(FORMAT);
+                v.extend_from_slice(&json);
+            },
+        );
     }
-    out.put(S::STATE, partition, |k| k.extend(STATE_KEY), |v| {
-        v.push(FORMAT);
-        avro::put_long(v, state.state_at);
-        avro::put_long(v, state.clock.as_ms());
-        avro::put_long(v, state.control_at);
-    });
+    out.put(
+        S::STATE,
+        partition,
+        |k| k.extend(STATE_KEY),
+        |v| {
+            v.push(FORMAT);
+            avro::put_long(v, state.state_at);
+            avro::put_long(v, state.clock.as_ms());
+            avro::put_long(v, state.control_at);
+        },
+    );
 }
 
 fn read_shell_state(value: &[u8]) -> Result<ShellState, StateError> {
-    let [FORMAT, body @ ..] = value else { return Err(StateError::new("another format")) };
+    let [FORMAT, body @ ..] = value else {
+        return Err(StateError::new("another format"));
+    };
     let mut r: Reader<'_> = Reader::new(body);
-    let mut next = || r.long("shell state").map_err(|error| StateError::new(error.to_string()));
+    let mut next = || {
+        r.long("shell state")
+            .map_err(|error| StateError::new(error.to_string()))
+    };
     Ok(ShellState {
         state_at: next()?,
         clock: BrokerTime::from_ms(next()?),
@@ -83,8 +98,10 @@ pub(super) fn partition<S: Step, L: Log>(
     let Some(committed) = committed else {
         return begin(log, place, found, current);
     };
-    let metadata: CommitMetadata =
-        committed.metadata.parse().map_err(|error| halt(place, &error))?;
+    let metadata: CommitMetadata = committed
+        .metadata
+        .parse()
+        .map_err(|error| halt(place, &error))?;
     let (shell, definitions) = match (found.shell, found.definitions) {
         (Some(shell), Some(definitions)) if shell.state_at == metadata.state_at => {
             (shell, definitions)
@@ -92,7 +109,8 @@ pub(super) fn partition<S: Step, L: Log>(
         (shell, _) => return Err(mismatch::<S>(place, shell, &metadata)),
     };
     let mut step = found.step;
-    step.finish_restore(&definitions).map_err(|error| halt(place, &error))?;
+    step.finish_restore(&definitions)
+        .map_err(|error| halt(place, &error))?;
     step.advance(shell.clock, &mut Output::default());
     let mut reached = shell.clock;
     let mut scratch = Output::default();
@@ -183,8 +201,11 @@ fn read_state<S: Step, L: Log>(
     place: &Place,
     partition_count: i32,
 ) -> Result<Found<S>, LogError> {
-    let mut found =
-        Found { step: S::new(place, partition_count), shell: None, definitions: None };
+    let mut found = Found {
+        step: S::new(place, partition_count),
+        shell: None,
+        definitions: None,
+    };
     let mut fault = None;
     log.restore(place, &mut |key, value| {
         if fault.is_none() {
@@ -211,8 +232,7 @@ fn take_state<S: Step>(
             return Err(StateError::new("definitions of another format"));
         };
         let definitions = serde_json::from_slice(json);
-        found.definitions =
-            Some(definitions.map_err(|error| StateError::new(error.to_string()))?);
+        found.definitions = Some(definitions.map_err(|error| StateError::new(error.to_string()))?);
         return Ok(());
     }
     found.step.restore(key, value)
@@ -221,7 +241,10 @@ fn take_state<S: Step>(
 fn halt(place: &Place, error: &dyn std::fmt::Display) -> LogError {
     LogError {
         act: "restore",
-        reason: format!("tenant {} partition {}: {error}", place.tenant, place.partition),
+        reason: format!(
+            "tenant {} partition {}: {error}",
+            place.tenant, place.partition
+        ),
         fate: Fate::Halt,
     }
 }

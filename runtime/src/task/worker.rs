@@ -1,13 +1,14 @@
 //! The loop: membership, definitions, records, ticks, commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod commit;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use schemas::ids::{Offset, TenantId};
+use schemas::ids::Offset;
 
 use super::definitions::DefinitionSource;
-use super::log::{Committed, Log, LogError, Outcome, Ownership, Sealed};
-use super::metadata::{BatchId, CommitMetadata, Verdict};
+use super::log::{Committed, Log, LogError, Ownership};
 use super::partition::{OUTPUT_BYTES_MAX, Partition};
 use super::report::{Report, SharedReport};
 use super::restore;
@@ -117,9 +118,19 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         let read_count = self.read();
         self.tick();
         let now_ms = self.log.now().as_ms();
-        let is_full = self.partitions.values().any(|p| p.out.byte_count() > OUTPUT_BYTES_MAX);
-        let must_flush = self.partitions.values().any(|p| p.is_pending && p.must_flush);
-        if self.partitions.values().any(|partition| partition.is_pending) {
+        let is_full = self
+            .partitions
+            .values()
+            .any(|p| p.out.byte_count() > OUTPUT_BYTES_MAX);
+        let must_flush = self
+            .partitions
+            .values()
+            .any(|p| p.is_pending && p.must_flush);
+        if self
+            .partitions
+            .values()
+            .any(|partition| partition.is_pending)
+        {
             let since_ms = *self.pending_since_ms.get_or_insert(now_ms);
             let is_due = now_ms - since_ms >= self.settings.commit_interval_ms;
             if is_due || is_full || must_flush {
@@ -128,7 +139,11 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             }
         }
         self.report_partitions();
-        Ok(if read_count > 0 { Turn::Busy } else { Turn::Idle(self.idle_ms(now_ms)) })
+        Ok(if read_count > 0 {
+            Turn::Busy
+        } else {
+            Turn::Idle(self.idle_ms(now_ms))
+        })
     }
 
     /// Commits what is pending, for an orderly end.
@@ -136,7 +151,11 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
     /// # Errors
     /// As [`Self::turn`].
     pub fn finish(&mut self) -> Result<(), LogError> {
-        if self.partitions.values().any(|partition| partition.is_pending) {
+        if self
+            .partitions
+            .values()
+            .any(|partition| partition.is_pending)
+        {
             self.commit()?;
         }
         Ok(())
@@ -168,8 +187,12 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
     fn assigned(&mut self, place: Place, committed: Option<Committed>) {
         let now_ms = self.log.now().as_ms();
         self.drop_place(&place);
-        let waiting =
-            Waiting { committed, since_ms: now_ms, again_at_ms: now_ms, is_halted: false };
+        let waiting = Waiting {
+            committed,
+            since_ms: now_ms,
+            again_at_ms: now_ms,
+            is_halted: false,
+        };
         self.waiting.insert(place, waiting);
     }
 
@@ -217,13 +240,12 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         let Some(definitions) = self.source.of(&place.tenant) else {
             return Err(retry(format!("tenant {} is not defined", place.tenant)));
         };
-        let committed = self.waiting.get(place).and_then(|waiting| waiting.committed.clone());
-        let mut partition = restore::partition::<S, L>(
-            &mut self.log,
-            place,
-            committed,
-            (&definitions, offset),
-        )?;
+        let committed = self
+            .waiting
+            .get(place)
+            .and_then(|waiting| waiting.committed.clone());
+        let mut partition =
+            restore::partition::<S, L>(&mut self.log, place, committed, (&definitions, offset))?;
         if partition.control_at > offset {
             return Err(retry(format!(
                 "the state knows control offset {}, and the view has reached {offset}",
@@ -246,7 +268,9 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
 
     fn restore_failed(&mut self, place: &Place, error: LogError) {
         let now_ms = self.log.now().as_ms();
-        let Some(waiting) = self.waiting.get_mut(place) else { return };
+        let Some(waiting) = self.waiting.get_mut(place) else {
+            return;
+        };
         let is_over = now_ms - waiting.since_ms > self.settings.restore_patience_ms;
         // A broker that is away is waited for; a state that does not fit is not.
         let is_misfit = error.act == "restore";
@@ -270,8 +294,12 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         );
         self.drop_place(place);
         let now_ms = self.log.now().as_ms();
-        let waiting =
-            Waiting { committed: None, since_ms: now_ms, again_at_ms: now_ms, is_halted: true };
+        let waiting = Waiting {
+            committed: None,
+            since_ms: now_ms,
+            again_at_ms: now_ms,
+            is_halted: true,
+        };
         self.waiting.insert(place.clone(), waiting);
         self.report.update(|report| {
             report.waiting.insert(place.clone(), error.to_string());
@@ -283,7 +311,10 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         let mut failed = vec![];
         for (place, partition) in &mut self.partitions {
             let count_max = self.settings.read_count_max;
-            match self.log.read(place, count_max, &mut |record| partition.observe(record)) {
+            match self
+                .log
+                .read(place, count_max, &mut |record| partition.observe(record))
+            {
                 Ok(0) => {}
                 Ok(read) => {
                     partition.is_at_end = false;
@@ -344,140 +375,6 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         u64::try_from(wait_ms.max(1)).unwrap_or(1)
     }
 
-    /// One transaction with all that is pending; returns once it is known to be committed.
-    fn commit(&mut self) -> Result<(), LogError> {
-        let began_ms = self.log.now().as_ms();
-        let mut sealed: Vec<Sealed> = vec![];
-        for partition in self.partitions.values_mut().filter(|partition| partition.is_pending) {
-            let flush = partition.must_flush
-                || partition.state_at.is_none()
-                || began_ms - partition.flushed_ms >= self.settings.flush_interval_ms
-                || partition.step.change_count() >= self.settings.flush_changes_max;
-            sealed.push(partition.seal(BatchId(self.next_batch), flush));
-            self.next_batch = self.next_batch.wrapping_add(1);
-        }
-        self.pending_since_ms = None;
-        let mut attempt_count = 0;
-        while !sealed.is_empty() {
-            match self.log.commit(&sealed) {
-                Outcome::Committed => break,
-                Outcome::Fenced { reason } => {
-                    return Err(LogError { act: "commit", reason, fate: Fate::Halt });
-                }
-                Outcome::Aborted { reason, refused } => {
-                    self.trouble(&reason, |report| report.abort_count += 1);
-                    sealed.retain(|batch| self.keep(&batch.place, &refused, &reason));
-                }
-                Outcome::Unknown { reason } => {
-                    self.trouble(&reason, |report| report.unknown_count += 1);
-                    self.resolve(&mut sealed)?;
-                }
-            }
-            attempt_count += 1;
-            self.log.wait(10 << attempt_count.min(6));
-            self.serve_while_committing(&mut sealed)?;
-        }
-        let now_ms = self.log.now().as_ms();
-        for batch in sealed {
-            self.settled(batch, now_ms);
-        }
-        self.report.update(|report| {
-            report.commit_count += 1;
-            report.commit_ms = now_ms - began_ms;
-            report.trouble = None;
-        });
-        self.report_partitions();
-        Ok(())
-    }
-
-    /// A batch is in the log.
-    fn settled(&mut self, batch: Sealed, now_ms: i64) {
-        if let Some(partition) = self.partitions.get_mut(&batch.place) {
-            partition.committed(batch, now_ms);
-        }
-    }
-
-    /// False for a batch whose tenant's topics refuse it: that tenant is left out.
-    fn keep(&mut self, place: &Place, refused: &BTreeSet<TenantId>, reason: &str) -> bool {
-        if !refused.contains(&place.tenant) {
-            return true;
-        }
-        let error = LogError { act: "commit", reason: reason.to_owned(), fate: Fate::Halt };
-        self.halt_place(place, &error);
-        false
-    }
-
-    fn trouble(&self, reason: &str, count: impl FnOnce(&mut Report)) {
-        tracing::warn!(reason, "transaction did not commit");
-        self.report.update(|report| {
-            count(report);
-            report.trouble = Some(reason.to_owned());
-        });
-    }
-
-    /// Finds out what became of a transaction whose end nobody saw.
-    fn resolve(&mut self, sealed: &mut Vec<Sealed>) -> Result<(), LogError> {
-        let mut attempt_count = 0;
-        let committed = loop {
-            let places: Vec<Place> = sealed.iter().map(|batch| batch.place.clone()).collect();
-            let asked = self.log.renew().and_then(|()| self.log.committed(&places));
-            match asked {
-                Ok(committed) => break committed,
-                Err(error) if error.fate == Fate::Halt => return Err(error),
-                Err(error) => tracing::warn!(%error, "an unknown commit stays unknown"),
-            }
-            attempt_count += 1;
-            self.log.wait(10 << attempt_count.min(6));
-            self.serve_while_committing(sealed)?;
-        };
-        let now_ms = self.log.now().as_ms();
-        for (batch, committed) in std::mem::take(sealed).into_iter().zip(committed) {
-            let metadata = committed.map(|c| c.metadata.parse::<CommitMetadata>());
-            let id = match metadata {
-                None => None,
-                Some(Ok(metadata)) => Some(metadata.batch),
-                Some(Err(error)) => {
-                    let reason = error.to_string();
-                    let error = LogError { act: "commit", reason, fate: Fate::Halt };
-                    self.halt_place(&batch.place, &error);
-                    continue;
-                }
-            };
-            match Verdict::of(id, batch.metadata.batch, batch.before) {
-                Verdict::Committed => self.settled(batch, now_ms),
-                Verdict::NotCommitted => sealed.push(batch),
-                Verdict::Lost => {
-                    tracing::warn!(
-                        tenant = %batch.place.tenant, partition = batch.place.partition,
-                        "partition belongs to another process"
-                    );
-                    self.drop_place(&batch.place);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Serves membership while a commit is being tried: what is not ours any more leaves it.
-    fn serve_while_committing(&mut self, sealed: &mut Vec<Sealed>) -> Result<(), LogError> {
-        let changes = match self.log.poll() {
-            Ok(changes) => changes,
-            Err(error) if error.fate == Fate::Halt => return Err(error),
-            Err(_) => return Ok(()),
-        };
-        for change in changes {
-            let (Ownership::Assigned(place, _)
-            | Ownership::Revoked(place)
-            | Ownership::Lost(place)) = &change;
-            sealed.retain(|batch| batch.place != *place);
-            match change {
-                Ownership::Assigned(place, committed) => self.assigned(place, committed),
-                Ownership::Revoked(place) | Ownership::Lost(place) => self.drop_place(&place),
-            }
-        }
-        Ok(())
-    }
-
     fn report_partitions(&self) {
         self.report.update(|report| {
             for (place, partition) in &self.partitions {
@@ -504,6 +401,9 @@ fn redefine<S: Step>(
 }
 
 fn retry(reason: String) -> LogError {
-    LogError { act: "wait", reason, fate: Fate::Retry }
+    LogError {
+        act: "wait",
+        reason,
+        fate: Fate::Retry,
+    }
 }
-

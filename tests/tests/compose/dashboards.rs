@@ -55,7 +55,8 @@ fn expanded(sql: &str) -> String {
 }
 
 fn with_macro(sql: &str, name: &str, put: impl Fn(&str) -> String) -> String {
-    let mut parts = sql.split(&format!("{name}("));
+    let call = format!("{name}(");
+    let mut parts = sql.split(&call);
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (column, rest) = part.split_once(')').unwrap();

@@ -1,6 +1,6 @@
 //! SSL and SASL_SSL on real listeners: the right credentials get in, and no others.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use runtime::config::{Environment, Settings};
@@ -19,7 +19,7 @@ fn config(pairs: &[(&str, String)]) -> KafkaConfig {
     env.finish(config).unwrap()
 }
 
-fn path(path: &PathBuf) -> String {
+fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 

@@ -1,0 +1,43 @@
+//! How a command ends, for scripts.
+
+use std::process::ExitCode;
+
+/// How a command ends. 2 is clap's: the command line was wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// 0: done, and all is as it should be.
+    Done,
+    /// 1: it failed, or what was looked at is not as it should be.
+    Failed,
+    /// 3: nothing runs here that could be asked, or another one works here already.
+    Elsewhere,
+}
+
+/// The codes, for the help.
+pub const HELP: &str = "\
+Exit codes:
+  0  done, and all is as it should be
+  1  it failed, or what was looked at is not as it should be
+  2  the command line was wrong
+  3  nothing runs in this folder, or, for `up`, something does already
+
+Where a command reads or changes what is on the log, PULSE_KAFKA_BROKERS, PULSE_CLICKHOUSE_URL and
+the other settings of docs/configuration.md win over what runs in the folder. PULSE_LOG=info shows
+what this program itself logs.";
+
+impl Exit {
+    /// Done when it is so, failed otherwise.
+    pub fn when(is_so: bool) -> Self {
+        if is_so { Self::Done } else { Self::Failed }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Failed => Self::FAILURE,
+            Exit::Elsewhere => Self::from(3),
+        }
+    }
+}

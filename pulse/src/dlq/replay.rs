@@ -1,0 +1,449 @@
+//! Puts records back on the topic that they came from, once what refused them has been mended.
+//!
+//! **The loop guard.** A record that is refused again becomes another letter, which could be put back
+//! again, for ever. So each record that is put back carries in a header how often it has been; before
+//! a letter is replayed, the record that it is about is looked up on its topic, and its header says
+//! how many rounds it has made already. At [`ROUNDS_MAX`] it is left alone, unless it is forced.
+//!
+//! A key is what the record's own subject says, where it can be read: a record that lay in a wrong
+//! partition lands in the right one. Events are counted once whatever the number of replays, since
+//! their identity is their own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use runtime::kafka::publisher::PublisherError;
+use runtime::kafka::reader::ReadError;
+use runtime::kafka::{
+    Admin, Isolation, KafkaConfig, Outgoing, Partition, Publisher, PublisherSettings, Reader, Start,
+};
+use schemas::dead_letter::DeadLetter;
+use schemas::event::EventView;
+use schemas::ids::{Stream, TenantId, Topic};
+use serde::Serialize;
+
+use super::filter::Filter;
+use super::letters::{Letters, LettersError};
+
+/// The header that says how often a record has been put back.
+pub const HEADER: &str = "pulse-replay-count";
+/// How often a record is put back at most.
+pub const ROUNDS_MAX: i32 = 3;
+
+/// How long the brokers may take to answer, and how long reading may make no progress.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes of records that are put back in one go at most.
+const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Why nothing, or not everything, was put back.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The letters cannot be read.
+    #[error(transparent)]
+    Letters(#[from] LettersError),
+    /// The records that they are about cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The edges of their topics cannot be learnt.
+    #[error(transparent)]
+    Admin(#[from] runtime::kafka::admin::AdminError),
+    /// There is no publisher.
+    #[error(transparent)]
+    Publisher(#[from] PublisherError),
+}
+
+/// What becomes of a letter.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case", tag = "verdict", content = "why")]
+pub enum Verdict {
+    /// It goes back to this topic.
+    Back(String),
+    /// It stays.
+    Stays(&'static str),
+}
+
+const NO_RECORD: &str = "it was a frame of a connector, and no record";
+const FOREIGN: &str = "it did not come from a topic of this tenant";
+const INTERNAL: &str = "processors alone write to its topic";
+const EMPTY: &str = "it has no value";
+const TOO_OFTEN: &str = "it was put back too often: mend what refuses it, or use --force";
+
+/// A letter that goes back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Going {
+    number: i64,
+    /// Where the record lay, where it was one.
+    place: Option<(Partition, i64)>,
+    /// Rounds that it has made, as far as the letter knows.
+    rounds: i32,
+}
+
+/// What a replay would do, or did.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Outcome {
+    /// Letters by what becomes of them.
+    pub verdicts: BTreeMap<String, u64>,
+    /// Records that are on their topics again; 0 for a dry run.
+    pub put_back_count: u64,
+    /// Records that the brokers refused, with the first reason.
+    pub refused_count: u64,
+    /// Why the first of them was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+}
+
+/// How a replay is done.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// Where the log is.
+    pub kafka: KafkaConfig,
+    /// Whose letters.
+    pub tenant: TenantId,
+    /// Which of them.
+    pub filter: Filter,
+    /// How many at most, the oldest first.
+    pub limit: usize,
+    /// True to put back what has been put back too often.
+    pub is_forced: bool,
+    /// When it is now, in ms since the epoch.
+    pub now_ms: i64,
+}
+
+/// The letters that go back, and the verdicts on all of them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Plan {
+    going: BTreeMap<i64, i32>,
+    outcome: Outcome,
+}
+
+impl Plan {
+    /// What would be done.
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    fn note(&mut self, verdict: &Verdict) {
+        let words = match verdict {
+            Verdict::Back(topic) => format!("back to {topic}"),
+            Verdict::Stays(why) => format!("stays: {why}"),
+        };
+        *self.outcome.verdicts.entry(words).or_default() += 1;
+    }
+}
+
+impl Replay {
+    /// Decides on each letter. Blocks.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn plan(&self) -> Result<Plan, ReplayError> {
+        let letters = Letters::open(&self.kafka, &self.tenant)?;
+        let mut plan = Plan::default();
+        let mut going = Vec::new();
+        letters.each(|found| {
+            let is_meant = self
+                .filter
+                .takes(&found.letter, found.written_at_ms, self.now_ms);
+            if !is_meant || going.len() >= self.limit {
+                return;
+            }
+            match judge(&found.letter, &self.tenant) {
+                Verdict::Back(topic) => going.push((
+                    topic,
+                    Going {
+                        number: found.number,
+                        place: place(&found.letter),
+                        rounds: found.letter.replay_count,
+                    },
+                )),
+                stays => plan.note(&stays),
+            }
+        })?;
+        let rounds = self.rounds(going.iter().map(|(_, going)| going))?;
+        for (topic, letter) in going {
+            let rounds = rounds
+                .get(&letter.number)
+                .copied()
+                .unwrap_or(0)
+                .max(letter.rounds);
+            if rounds >= ROUNDS_MAX && !self.is_forced {
+                plan.note(&Verdict::Stays(TOO_OFTEN));
+                continue;
+            }
+            plan.note(&Verdict::Back(topic));
+            plan.going.insert(letter.number, rounds);
+        }
+        Ok(plan)
+    }
+
+    /// How many rounds the records have made that the letters are about, as their headers say.
+    fn rounds<'a>(
+        &self,
+        going: impl Iterator<Item = &'a Going>,
+    ) -> Result<BTreeMap<i64, i32>, ReplayError> {
+        let mut by_partition: BTreeMap<Partition, BTreeMap<i64, i64>> = BTreeMap::new();
+        for letter in going {
+            if let Some((partition, offset)) = &letter.place {
+                let offsets = by_partition.entry(partition.clone()).or_default();
+                offsets.insert(*offset, letter.number);
+            }
+        }
+        let mut rounds = BTreeMap::new();
+        let admin = Admin::new(&self.kafka)?;
+        for (partition, offsets) in by_partition {
+            let asked = std::slice::from_ref(&partition);
+            let edges = admin.watermarks(asked, Isolation::Uncommitted, ANSWER_MAX)?;
+            // What retention has taken cannot be looked up; its letter's own count holds then.
+            let mut held = offsets.range(edges[0].low..edges[0].high);
+            let (Some(first), last) = (held.next(), held.next_back()) else {
+                continue;
+            };
+            let end = last.unwrap_or(first).0 + 1;
+            let spans = [(partition.clone(), Start::At(*first.0))];
+            let reader = Reader::open(&self.kafka, "pulse-dlq", Isolation::Uncommitted, &spans)?;
+            reader.read_until(&[end], PATIENCE, |_, record| {
+                if let Some(number) = offsets.get(&record.offset()) {
+                    rounds.insert(*number, count(record.header(HEADER)));
+                }
+            })?;
+        }
+        Ok(rounds)
+    }
+
+    /// Puts the planned ones back, so many a second. Blocks.
+    ///
+    /// # Errors
+    /// When the letters cannot be read; what was put back until then stays.
+    pub fn execute(&self, plan: Plan, rate: u32) -> Result<Outcome, ReplayError> {
+        let publisher = Publisher::new(&self.kafka, &PublisherSettings::new("pulse-dlq"))?;
+        let letters = Letters::open(&self.kafka, &self.tenant)?;
+        let Plan { going, mut outcome } = plan;
+        let mut batch = Batch::new(publisher, rate);
+        letters.each(|found| {
+            if let (Some(rounds), Verdict::Back(topic)) =
+                (going.get(&found.number), judge(&found.letter, &self.tenant))
+            {
+                batch.add(
+                    Record::of(topic, &found.letter, rounds.saturating_add(1)),
+                    &mut outcome,
+                );
+            }
+        })?;
+        batch.send(&mut outcome);
+        Ok(outcome)
+    }
+}
+
+/// Whether a letter can go back at all, and where to.
+fn judge(letter: &DeadLetter<'_>, tenant: &TenantId) -> Verdict {
+    let (Some(_), Some(_)) = (letter.partition, letter.offset) else {
+        return Verdict::Stays(NO_RECORD);
+    };
+    let Ok(topic) = letter.source.as_str().parse::<Topic>() else {
+        return Verdict::Stays(FOREIGN);
+    };
+    match topic.stream {
+        _ if topic.tenant != *tenant => Verdict::Stays(FOREIGN),
+        Stream::Events | Stream::Books if letter.value.is_none() => Verdict::Stays(EMPTY),
+        Stream::Events | Stream::Books => Verdict::Back(topic.to_string()),
+        _ => Verdict::Stays(INTERNAL),
+    }
+}
+
+fn place(letter: &DeadLetter<'_>) -> Option<(Partition, i64)> {
+    Some((
+        Partition::new(letter.source.as_str(), letter.partition?),
+        letter.offset?,
+    ))
+}
+
+/// What a header says; a record without one has not been put back.
+fn count(header: Option<&[u8]>) -> i32 {
+    let text = header.and_then(|bytes| std::str::from_utf8(bytes).ok());
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// A record on its way back.
+struct Record {
+    topic: String,
+    key: Option<Vec<u8>>,
+    value: Vec<u8>,
+    rounds: String,
+}
+
+impl Record {
+    fn of(topic: String, letter: &DeadLetter<'_>, rounds: i32) -> Self {
+        let value = letter.value.unwrap_or_default();
+        let subject = EventView::decode(value)
+            .ok()
+            .map(|event| event.subject.as_bytes());
+        Self {
+            topic,
+            key: subject.or(letter.key).map(<[u8]>::to_vec),
+            value: value.to_vec(),
+            rounds: rounds.to_string(),
+        }
+    }
+}
+
+/// Records that go back together: a tenth of a second's worth.
+struct Batch {
+    publisher: Publisher,
+    records: Vec<Record>,
+    count_max: usize,
+    pause: Duration,
+}
+
+impl Batch {
+    fn new(publisher: Publisher, rate: u32) -> Self {
+        let rate = rate.max(1);
+        let count_max = (rate / 10).max(1);
+        let pause = Duration::from_secs_f64(f64::from(count_max) / f64::from(rate));
+        let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
+        Self {
+            publisher,
+            records: Vec::new(),
+            count_max,
+            pause,
+        }
+    }
+
+    fn add(&mut self, record: Record, outcome: &mut Outcome) {
+        self.records.push(record);
+        let bytes: usize = self.records.iter().map(|record| record.value.len()).sum();
+        if self.records.len() >= self.count_max || bytes >= BATCH_BYTES_MAX {
+            self.send(outcome);
+            std::thread::sleep(self.pause);
+        }
+    }
+
+    fn send(&mut self, outcome: &mut Outcome) {
+        let records = std::mem::take(&mut self.records);
+        let headers: Vec<_> = records
+            .iter()
+            .map(|record| [(HEADER, record.rounds.as_bytes())])
+            .collect();
+        let outgoing: Vec<_> = records
+            .iter()
+            .zip(&headers)
+            .map(|(record, headers)| Outgoing {
+                topic: &record.topic,
+                partition: None,
+                key: record.key.as_deref(),
+                value: Some(&record.value),
+                headers,
+            })
+            .collect();
+        let undelivered = self.publisher.publish_blocking(&outgoing);
+        outcome.put_back_count += (outgoing.len() - undelivered.len()) as u64;
+        outcome.refused_count += undelivered.len() as u64;
+        if let Some(first) = undelivered.first() {
+            outcome
+                .refusal
+                .get_or_insert_with(|| first.failure.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::time::BrokerTime;
+    use schemas::wire::Text;
+
+    fn letter(source: &'static str) -> DeadLetter<'static> {
+        DeadLetter {
+            source: Text::new(source),
+            partition: Some(0),
+            offset: Some(1),
+            appended_at: BrokerTime::from_ms(0),
+            reason: Text::new("truncated"),
+            detail: Text::new(""),
+            replay_count: 0,
+            key: Some(b"key"),
+            value: Some(b"value"),
+        }
+    }
+
+    #[test]
+    fn only_what_producers_write_goes_back_and_only_to_its_own_tenant() {
+        let demo: TenantId = "demo".parse().unwrap();
+        let check = |letter: &DeadLetter<'_>, expect: Verdict| {
+            assert_eq!(judge(letter, &demo), expect);
+        };
+        let back = Verdict::Back("pulse.demo.events".into());
+        check(&letter("pulse.demo.events"), back);
+        check(
+            &letter("pulse.demo.books"),
+            Verdict::Back("pulse.demo.books".into()),
+        );
+        check(&letter("pulse.other.events"), Verdict::Stays(FOREIGN));
+        check(&letter("pulse.control"), Verdict::Stays(FOREIGN));
+        check(&letter("pulse.demo.metrics"), Verdict::Stays(INTERNAL));
+        check(
+            &letter("pulse.demo.metrics.state"),
+            Verdict::Stays(INTERNAL),
+        );
+        let frame = DeadLetter {
+            partition: None,
+            offset: None,
+            ..letter("coinbase:feed")
+        };
+        check(&frame, Verdict::Stays(NO_RECORD));
+        let empty = DeadLetter {
+            value: None,
+            ..letter("pulse.demo.events")
+        };
+        check(&empty, Verdict::Stays(EMPTY));
+    }
+
+    #[test]
+    fn headers_count_rounds_and_nonsense_counts_as_none() {
+        assert_eq!(count(Some(b"2")), 2);
+        assert_eq!(count(Some(b"two")), 0);
+        assert_eq!(count(Some(b"\xff")), 0);
+        assert_eq!(count(None), 0);
+    }
+
+    #[test]
+    fn a_readable_event_goes_back_under_its_own_subject() {
+        let unreadable = Record::of("t".into(), &letter("pulse.demo.events"), 1);
+        assert_eq!(unreadable.key.as_deref(), Some(&b"key"[..]));
+        let mut bytes = Vec::new();
+        let trade = crate::top::board::tests::event(
+            schemas::event::EventType::Trade,
+            "coinbase:BTC-USD",
+            7,
+            &[],
+        );
+        trade.encode(&mut bytes);
+        let misplaced = DeadLetter {
+            value: Some(&bytes),
+            ..letter("pulse.demo.events")
+        };
+        let record = Record::of("t".into(), &misplaced, 2);
+        assert_eq!(record.key.as_deref(), Some(&b"coinbase:BTC-USD"[..]));
+        assert_eq!(record.rounds, "2");
+    }
+
+    #[test]
+    fn rates_are_kept_by_batches_and_pauses() {
+        let kafka = KafkaConfig::plaintext("127.0.0.1:1");
+        let settings = PublisherSettings::new("test");
+        let publisher = Publisher::new(&kafka, &settings).unwrap();
+        for (rate, count, pause_ms) in [
+            (1, 1, 1_000),
+            (5, 1, 200),
+            (100, 10, 100),
+            (1_000, 100, 100),
+        ] {
+            let batch = Batch::new(publisher.clone(), rate);
+            assert_eq!(
+                (batch.count_max, batch.pause.as_millis()),
+                (count, pause_ms),
+                "{rate}"
+            );
+        }
+    }
+}
