@@ -64,10 +64,7 @@ impl Writer {
     fn settle(&mut self, batch: &str) {
         loop {
             broker::until(|| match self.producer.renew() {
-                Ok(()) => {
-                    eprintln!("{} RENEWED", runtime::clock::now_ms());
-                    true
-                }
+                Ok(()) => true,
                 Err(error) => {
                     assert_eq!(error.fate(), Fate::Retry, "{error}");
                     false
@@ -81,16 +78,8 @@ impl Writer {
             if held == Some(batch.as_bytes()) {
                 return;
             }
-            eprintln!(
-                "{} HELD {:?}",
-                runtime::clock::now_ms(),
-                held.map(|h| String::from_utf8_lossy(h).into_owned())
-            );
             self.begin(batch);
-            eprintln!("{} BEGUN", runtime::clock::now_ms());
-            let o = self.commit(batch);
-            eprintln!("{} OUTCOME {o:?}", runtime::clock::now_ms());
-            match o {
+            match self.commit(batch) {
                 Outcome::Committed => return,
                 // The group may still be coming together again, and the broker waking up.
                 Outcome::Aborted(_) | Outcome::Unknown(_) => {}
@@ -144,12 +133,9 @@ async fn a_broker_that_is_killed_in_a_transaction_doubles_nothing() {
     for batch in &batches {
         writer.begin(batch);
         broker.kafka.kill9().await;
-        eprintln!("{} KILLED", runtime::clock::now_ms());
         let outcome = tokio::task::block_in_place(|| writer.commit(batch));
-        eprintln!("{} OUTCOME0 {outcome:?}", runtime::clock::now_ms());
         assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
         broker.kafka.restart().await.unwrap();
-        eprintln!("{} RESTARTED", runtime::clock::now_ms());
         tokio::task::block_in_place(|| writer.settle(batch));
     }
     assert_eq!(broker::values(&kafka, &writer.output, 1), batches);
