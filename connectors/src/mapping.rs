@@ -5,9 +5,13 @@
 //!
 //! | fact | `event_id` | `occurred_at` | `sequence` | tags | metrics |
 //! |---|---|---|---|---|---|
-//! | trade | `coinbase:BTC-USD:trade:<trade id>` | the trade's time | trade id | product_id, exchange, side | price, size |
-//! | quote | `coinbase:BTC-USD:quote:<time, µs>-<digest of its numbers>` | the exchange's time | the exchange's sequence, where it has one | product_id, exchange | price, best_bid, best_ask, … |
-//! | gap | `coinbase:BTC-USD:gap:<first>-<last>` | the last frame before the hole | | product_id, exchange, series | first, last, missing_count |
+//! | trade | `coinbase:BTC-USD:trade:<trade id>` | the trade's time | trade id | product_id,
+//! exchange, side | price, size |
+//! | quote | `coinbase:BTC-USD:quote:<time, µs>-<digest of its numbers>` | the exchange's time |
+//! the exchange's sequence, where it has one | product_id, exchange | price, best_bid, best_ask, …
+//! |
+//! | gap | `coinbase:BTC-USD:gap:<first>-<last>` | the last frame before the hole | | product_id,
+//! exchange, series | first, last, missing_count |
 //!
 //! `side` is what the taker did.
 

@@ -3,7 +3,8 @@
 //! Each subject is a stream with a clock of its own ([`clock`]). A meter's group holds the subject,
 //! so every window has exactly one clock. Aggregates are compiled into cells ([`layout`]) that lie
 //! densely in memory ([`panes`]); a group's windows are a [`series`]. Identities of events that
-//! would not yet be late are remembered ([`ids`]). [`step`] puts these together, `fold` brings events into
+//! would not yet be late are remembered ([`ids`]). [`step`] puts these together, `fold` brings
+//! events into
 //! windows, `firing` says
 //! when windows fire and leave, `install` takes definitions into force and `state` writes
 //! everything down.

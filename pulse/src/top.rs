@@ -3,7 +3,8 @@
 //! In: a tenant's events as they reach the log, the groups' lags, candles for a market's day where
 //! its quotes say nothing of it. Out: a screen, or plain lines where the output is no terminal.
 //!
-//! What is shown is a [`Board`]; drawing it is a pure function of it, the time and the screen's size.
+//! What is shown is a [`Board`]; drawing it is a pure function of it, the time and the screen's
+//! size.
 //! Nothing here changes anything, and nothing here joins a group: watching costs nobody a position.
 //!
 //! Read in this order: [`number`], [`market`], [`board`], [`draw`]; then [`source`], [`figures`],

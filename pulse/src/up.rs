@@ -3,8 +3,10 @@
 //! In: what to stream, and a data folder. Out: Kafka, ClickHouse and every role as a process of its
 //! own, a tenant with its feed and meters, and a run file that tells all other commands about it.
 //!
-//! What can never happen: two of these work in one folder; a process of ours outlives this one; data
-//! of one source (the exchange, the simulator, a recording) gets into a tenant that holds another's;
+//! What can never happen: two of these work in one folder; a process of ours outlives this one;
+//! data
+//! of one source (the exchange, the simulator, a recording) gets into a tenant that holds
+//! another's;
 //! a definition that the user changed or deleted is written over.
 //!
 //! Read in this order: [`feed`], [`recording`], [`reach`], [`plan`], [`define`]; then [`ledger`],

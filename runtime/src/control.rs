@@ -94,6 +94,3 @@ impl ControlConfig {
 pub fn fixed(control: Control) -> ControlView {
     ControlView::fixed(Arc::new(control))
 }
-
-#[cfg(test)]
-mod tests;

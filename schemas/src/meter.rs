@@ -1,10 +1,11 @@
 //! Meters: the users' definitions of metrics. Data, not code: a new one needs no rebuild.
-//!
 //! ```json
 //! {"filter": {"event_type": "trade"}, "value": "metrics.price", "weight": "metrics.size",
 //!  "group_by": ["subject"], "windows": [{"kind": "tumbling", "width_ms": 60000}],
-//!  "aggregates": [{"name": "open", "function": "first"}, {"name": "vwap", "function": "vwap"}]}
+//!  "aggregates": [{"name": "open", "function": "first"}]}
 //! ```
+
+mod event_type;
 
 use std::fmt;
 use std::str::FromStr;
@@ -492,29 +493,6 @@ pub fn push_label(group: &mut String, name: &str, value: &str) {
             group.push('\\');
         }
         group.push(c);
-    }
-}
-
-mod event_type {
-    use super::{Deserialize, Deserializer, EventType, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        value: &Option<EventType>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(event_type) => serializer.serialize_str(event_type.as_str()),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<EventType>, D::Error> {
-        let Some(text) = Option::<String>::deserialize(deserializer)? else {
-            return Ok(None);
-        };
-        text.parse().map(Some).map_err(serde::de::Error::custom)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The ClickHouse sink as it runs: from a real broker into a real ClickHouse, all on this machine.
 //!
 //! Throughput: that many trades lie in the log, then `pulse-clickhouse` starts; counted from its
-//! first confirmed rows to its last committed position. Latency: so many trades a second, each timed
+//! first confirmed rows to its last committed position. Latency: so many trades a second, each
+//! timed
 //! from its making to the first query that shows it.
 //!
 //! `sink [--events N] [--latency-seconds N] [--rate N]`

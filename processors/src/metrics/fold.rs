@@ -6,8 +6,8 @@ use schemas::meter::push_label;
 use schemas::time::EventTime;
 
 use super::layout::{Sample, Units};
-use super::series::{CompiledMeter, Entry, NO_SLOT, Series, position};
-use super::step::{MetricsStep, OTHER, WindowKey, is_short};
+use super::series::{CompiledMeter, Entry, NO_SLOT, Run, Series, position};
+use super::step::{MetricsStep, OTHER, Scratch, WindowKey, is_short};
 use super::subjects::SubjectId;
 
 impl MetricsStep {
@@ -280,27 +280,43 @@ impl MetricsStep {
         if pane.mark_changed() {
             self.changed.push(key(true, pane_us));
         }
-        // In order, no window that holds the pane has fired, and one look tells.
-        let may_have_fired = run.last_fired_us.is_some_and(|last_us| last_us >= first_us);
-        let first = position(&run.windows, first_us).unwrap_or_else(|at| at);
-        let mut is_told = false;
-        for entry in run.windows.iter_mut().skip(first) {
-            if entry.start_us > pane_us || is_told && !may_have_fired {
-                break;
-            }
-            if entry.has_fired() {
-                scratch.refire.push(key(false, entry.start_us));
-            } else if !is_told {
-                is_told = true;
-                if entry.mark_touched() {
-                    self.touched.push(key(false, entry.start_us));
-                    if entry.mark_changed() {
-                        self.changed.push(key(false, entry.start_us));
-                    }
-                }
+        let Scratch { refire, .. } = scratch;
+        let spread = (first_us, pane_us);
+        let told = look_at_windows(run, spread, |us| refire.push(key(false, us)));
+        if let Some((window_us, is_change)) = told {
+            self.touched.push(key(false, window_us));
+            if is_change {
+                self.changed.push(key(false, window_us));
             }
         }
     }
+}
+
+/// Hands on the fired windows that hold a pane, and touches the first that has not fired: gives its
+/// start, and whether that is a change since the last flush, where it was not touched before.
+fn look_at_windows(
+    run: &mut Run,
+    (first_us, pane_us): (i64, i64),
+    mut fired: impl FnMut(i64),
+) -> Option<(i64, bool)> {
+    // In order, no window that holds the pane has fired, and one look tells.
+    let may_have_fired = run.last_fired_us.is_some_and(|last_us| last_us >= first_us);
+    let first = position(&run.windows, first_us).unwrap_or_else(|at| at);
+    let (mut is_told, mut touched) = (false, None);
+    for entry in run.windows.iter_mut().skip(first) {
+        if entry.start_us > pane_us || is_told && !may_have_fired {
+            break;
+        }
+        if entry.has_fired() {
+            fired(entry.start_us);
+        } else if !is_told {
+            is_told = true;
+            if entry.mark_touched() {
+                touched = Some((entry.start_us, entry.mark_changed()));
+            }
+        }
+    }
+    touched
 }
 
 /// What an event brings to a meter's windows.

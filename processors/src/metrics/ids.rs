@@ -14,12 +14,15 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 /// longer than it must be.
 pub const SLICE_US: i64 = 30_000_000;
 
-/// The identity of an event within its subject, in 128 bits.
+/// The identity of an event, in 128 bits.
 #[inline]
 pub fn identity(event: &EventView<'_>) -> u128 {
     // A fixed key: the identities lie in the state and must be the same for ever.
     let mut hasher = SipHasher13::new_with_keys(0x7075_6c73_655f_6964, 0x6576_656e_745f_6964);
     hasher.write(event.event_type.as_bytes());
+    hasher.write_u8(0xff);
+    // Subjects that share one clock share one set of identities as well.
+    hasher.write(event.subject.as_bytes());
     hasher.write_u8(0xff);
     hasher.write_i64(event.occurred_at.as_us());
     hasher.write(event.event_id.as_bytes());

@@ -1,7 +1,9 @@
 //! Puts records back on the topic that they came from, once what refused them has been mended.
 //!
-//! **The loop guard.** A record that is refused again becomes another letter, which could be put back
-//! again, for ever. So each record that is put back carries in a header how often it has been; before
+//! **The loop guard.** A record that is refused again becomes another letter, which could be put
+//! back
+//! again, for ever. So each record that is put back carries in a header how often it has been;
+//! before
 //! a letter is replayed, the record that it is about is looked up on its topic, and its header says
 //! how many rounds it has made already. At [`ROUNDS_MAX`] it is left alone, unless it is forced.
 //!

@@ -1,6 +1,7 @@
 //! The one task that lets a market's time pass, and tells every subscriber what happens.
 //!
-//! Time begins with the first client. At a speed, it passes by the clock and a client that reads too slowly is dropped, as an
+//! Time begins with the first client. At a speed, it passes by the clock and a client that reads
+//! too slowly is dropped, as an
 //! exchange does. At the highest speed time passes as fast as all clients read, stands still while
 //! nobody is subscribed, and so the same requests give the same frames. Market time never passes
 //! this machine's clock: nothing is dated in the future.

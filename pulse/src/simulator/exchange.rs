@@ -111,8 +111,9 @@ impl ExchangeWords {
                 let level = |(p, q): &(i64, i64)| format!(r#"["{}","{}"]"#, price(*p), size(*q));
                 levels.iter().map(level).collect::<Vec<_>>().join(",")
             };
+            let head = format!(r#""type":"snapshot","product_id":"{name}""#);
             let text = format!(
-                r#"{{"type":"snapshot","product_id":"{name}","asks":[{}],"bids":[{}],"time":"{}"}}"#,
+                r#"{{{head},"asks":[{}],"bids":[{}],"time":"{}"}}"#,
                 side(&snapshot.asks),
                 side(&snapshot.bids),
                 time(snapshot.tick.last.at_us)

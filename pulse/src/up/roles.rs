@@ -123,7 +123,8 @@ fn variables(ledger: &Ledger, address: &str) -> Vec<(&'static str, String)> {
     variables
 }
 
-/// A simulator stands in for both feeds, and then for one tenant alone: the others' feeds are of the
+/// A simulator stands in for both feeds, and then for one tenant alone: the others' feeds are of
+/// the
 /// exchange, and must not get what it makes up.
 fn connector_variables(name: &str, source: &Source) -> Vec<(&'static str, String)> {
     let mut variables = Vec::new();

@@ -173,7 +173,8 @@ pub fn partition_count(stream: Stream, kafka: &KafkaConfig) -> i32 {
     }
 }
 
-/// Settings on which exactness hangs: another value is refused, where others are the operator's own.
+/// Settings on which exactness hangs: another value is refused, where others are the operator's
+/// own.
 const CHECKED: [&str; 2] = ["message.timestamp.type", "cleanup.policy"];
 
 /// A client for topics and groups.

@@ -68,7 +68,8 @@ impl Inquiry {
         }
         let wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
-        // SAFETY: the client is alive; librdkafka copies the request and the options, which are made
+        // SAFETY: the client is alive; librdkafka copies the request and the options, which are
+        // made
         // and destroyed here. The queue is ours until we are dropped.
         let queue = unsafe {
             let options = sys::rd_kafka_AdminOptions_new(client, operation);

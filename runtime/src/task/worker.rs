@@ -2,10 +2,10 @@
 
 mod commit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use schemas::ids::Offset;
+use schemas::ids::{Offset, TenantId};
 
 use super::definitions::DefinitionSource;
 use super::log::{Committed, Log, LogError, Ownership};
@@ -73,6 +73,8 @@ pub struct Worker<S: Step, L: Log, D: DefinitionSource<S::Definitions>> {
     settings: WorkerSettings,
     partitions: BTreeMap<Place, Partition<S>>,
     waiting: BTreeMap<Place, Waiting>,
+    /// Partitions that go to another process with the next poll.
+    leaving: BTreeSet<Place>,
     /// The control offset that everything here has followed.
     control_at: Option<Offset>,
     /// When the oldest output that waits for a commit was put.
@@ -90,6 +92,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             settings,
             partitions: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            leaving: BTreeSet::new(),
             control_at: None,
             pending_since_ms: None,
             next_batch: seed,
@@ -170,16 +173,22 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
                 return Ok(());
             }
         };
-        let is_revoked = |change: &Ownership| matches!(change, Ownership::Revoked(_));
-        if changes.iter().any(is_revoked) {
-            // Whoever is next begins where this commit ends, instead of doing it again.
-            self.finish()?;
-        }
+        // In their order: a commit serves membership too when it must be tried again, so what comes
+        // before it has to be known by then, and what it learns is later than all of this.
         for change in changes {
             match change {
                 Ownership::Assigned(place, committed) => self.assigned(place, committed),
-                Ownership::Revoked(place) | Ownership::Lost(place) => self.drop_place(&place),
+                Ownership::Lost(place) => self.drop_place(&place),
+                Ownership::Revoked(place) => drop(self.leaving.insert(place)),
             }
+        }
+        if !self.leaving.is_empty() {
+            // Whoever is next begins where this commit ends, instead of doing it again.
+            self.finish()?;
+        }
+        // Without those that were lost, or given to us anew, while it was tried.
+        for place in std::mem::take(&mut self.leaving) {
+            self.drop_place(&place);
         }
         Ok(())
     }
@@ -199,6 +208,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
     fn drop_place(&mut self, place: &Place) {
         self.partitions.remove(place);
         self.waiting.remove(place);
+        self.leaving.remove(place);
         self.report.update(|report| {
             report.partitions.remove(place);
             report.waiting.remove(place);
@@ -212,7 +222,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         }
         self.log.follow(&self.source.tenants())?;
         for partition in self.partitions.values_mut() {
-            redefine(partition, &self.source, offset);
+            redefine(partition, &self.source);
         }
         self.control_at = Some(offset);
         Ok(())
@@ -236,8 +246,8 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
     }
 
     fn restore(&mut self, place: &Place) -> Result<(), LogError> {
-        let offset = self.source.offset();
-        let Some(definitions) = self.source.of(&place.tenant) else {
+        let (offset, definitions) = definitions_of(&self.source, &place.tenant);
+        let Some(definitions) = definitions else {
             return Err(retry(format!("tenant {} is not defined", place.tenant)));
         };
         let committed = self
@@ -252,7 +262,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
                 partition.control_at
             )));
         }
-        redefine(&mut partition, &self.source, offset);
+        redefine(&mut partition, &self.source);
         tracing::info!(
             tenant = %place.tenant, partition = place.partition, offset = partition.next,
             "partition is at work"
@@ -387,16 +397,24 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
 }
 
 /// Applies the difference between the definitions that a partition has and those in force.
-fn redefine<S: Step>(
-    partition: &mut Partition<S>,
-    source: &impl DefinitionSource<S::Definitions>,
-    offset: Offset,
-) {
-    match source.of(&partition.place.tenant) {
-        Some(definitions) if definitions != partition.definitions => {
+fn redefine<S: Step>(partition: &mut Partition<S>, source: &impl DefinitionSource<S::Definitions>) {
+    match definitions_of(source, &partition.place.tenant) {
+        (offset, Some(definitions)) if definitions != partition.definitions => {
             partition.redefine(definitions, offset);
         }
         _ => {}
+    }
+}
+
+/// A tenant's definitions and the control offset that they are of: the view may move on between
+/// two questions, and definitions under an earlier offset would let a successor go back.
+fn definitions_of<D>(source: &impl DefinitionSource<D>, tenant: &TenantId) -> (Offset, Option<D>) {
+    loop {
+        let offset = source.offset();
+        let definitions = source.of(tenant);
+        if source.offset() == offset {
+            return (offset, definitions);
+        }
     }
 }
 

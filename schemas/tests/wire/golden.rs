@@ -1,6 +1,7 @@
 //! What was once written stays readable: each released schema and records of it, as files.
 //!
-//! `golden/<id>-<name>-v<version>.avsc` is a schema as it was released, docs apart, and `.hex` holds
+//! `golden/<id>-<name>-v<version>.avsc` is a schema as it was released, docs apart, and `.hex`
+//! holds
 //! records of it. Nobody edits them; a new schema adds files.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! The loop: read, gather, cut, insert, commit.
 //!
-//! One thread reads and gathers; each round is sent by a task of its own while the next is gathered.
+//! One thread reads and gathers; each round is sent by a task of its own while the next is
+//! gathered.
 //! Two rounds may be on their way; a third waits full, and then nothing is read.
 
 use std::collections::BTreeMap;
@@ -61,7 +62,8 @@ const EDGE_WAIT: Duration = Duration::from_secs(5);
 /// Runs until the service is told to stop; then what was read is inserted and committed.
 ///
 /// # Errors
-/// When waiting will not help: a schema that this program may not write to, a fenced member, a table
+/// When waiting will not help: a schema that this program may not write to, a fenced member, a
+/// table
 /// that is not as the migrations made it.
 pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     for check in [SERVER_CHECK, insert::CHECK] {

@@ -1,6 +1,6 @@
 //! Brokers that are frozen, killed and back: no outcome is guessed, and nothing is doubled.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runtime::fate::Fate;
 use runtime::health::{Condition, Health};
@@ -59,86 +59,6 @@ impl Writer {
         let group = self.member.group.metadata().unwrap();
         self.producer.commit(&[position], &group)
     }
-
-    /// What the protocol asks for after an unknown outcome: renew, look, send again if needed.
-    fn settle(&mut self, batch: &str) {
-        loop {
-            broker::until(|| match self.producer.renew() {
-                Ok(()) => true,
-                Err(error) => {
-                    assert_eq!(error.fate(), Fate::Retry, "{error}");
-                    false
-                }
-            });
-            self.member.poll();
-            let committed = self.member.committed(std::slice::from_ref(&self.input));
-            let held = committed[0]
-                .as_ref()
-                .map(|committed| &committed.metadata[..]);
-            if held == Some(batch.as_bytes()) {
-                return;
-            }
-            self.begin(batch);
-            match self.commit(batch) {
-                Outcome::Committed => return,
-                // The group may still be coming together again, and the broker waking up.
-                Outcome::Aborted(_) | Outcome::Unknown(_) => {}
-                Outcome::Fenced(failure) => panic!("{failure}"),
-            }
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_whose_end_nobody_saw_is_settled_exactly_once() {
-    let broker = Broker::own().await;
-    let kafka = broker.config();
-    let mut writer = Writer::open(&kafka).await;
-    writer.begin("before");
-    broker::assert_committed(writer.commit("before"));
-    let mut unknown_count = 0;
-    let batches: Vec<String> = (0..4).map(|n| format!("batch {n}")).collect();
-    for (n, batch) in batches.iter().enumerate() {
-        writer.begin(batch);
-        if n % 2 == 0 {
-            // The record is there already: the freeze falls on the positions and the commit.
-            broker::until(|| writer.producer.in_flight_count() == 0);
-        }
-        broker.kafka.process().freeze();
-        let began = Instant::now();
-        let outcome = tokio::task::block_in_place(|| writer.commit(batch));
-        assert!(
-            began.elapsed() < TIMEOUT * 3,
-            "a commit and an abort have bounds"
-        );
-        broker.kafka.process().thaw();
-        match outcome {
-            Outcome::Unknown(_) => unknown_count += 1,
-            Outcome::Aborted(_) | Outcome::Committed | Outcome::Fenced(_) => panic!("{outcome:?}"),
-        }
-        tokio::task::block_in_place(|| writer.settle(batch));
-    }
-    assert_eq!(unknown_count, 4);
-    let mut expected = vec!["before".to_owned()];
-    expected.extend(batches);
-    assert_eq!(broker::values(&kafka, &writer.output, 1), expected);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_is_killed_in_a_transaction_doubles_nothing() {
-    let mut broker = Broker::own().await;
-    let kafka = broker.config();
-    let mut writer = Writer::open(&kafka).await;
-    let batches: Vec<String> = (0..3).map(|n| format!("batch {n}")).collect();
-    for batch in &batches {
-        writer.begin(batch);
-        broker.kafka.kill9().await;
-        let outcome = tokio::task::block_in_place(|| writer.commit(batch));
-        assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
-        broker.kafka.restart().await.unwrap();
-        tokio::task::block_in_place(|| writer.settle(batch));
-    }
-    assert_eq!(broker::values(&kafka, &writer.output, 1), batches);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,3 +1,5 @@
+//! Any order gives the same, panes merge into windows, and nothing wraps.
+
 use super::*;
 use proptest::prelude::*;
 use schemas::meter::{Aggregate, Field, Filter, Window};

@@ -142,7 +142,12 @@ async fn broken_connections_lose_what_gaps_then_name() {
             .collect();
         assert!(!simulator.truth().withheld().is_empty());
         assert!(received.is_subset(&truth));
-        assert_eq!(named(&out), lost, "{feed:?}");
+        match feed {
+            Exchange::CoinbaseExchange => assert_eq!(named(&out), lost, "{feed:?}"),
+            // The snapshot after a reconnect brings trades that a gap named before: they are
+            // published all the same, so a gap may name more than what stays lost, never less.
+            Exchange::CoinbaseAdvanced => assert!(named(&out).is_superset(&lost), "{feed:?}"),
+        }
         simulator.stop().await;
     }
 }

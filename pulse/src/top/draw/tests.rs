@@ -1,3 +1,5 @@
+//! What the view looks like at several sizes.
+
 use insta::assert_snapshot;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;

@@ -1,0 +1,124 @@
+//! How a transaction ends, and what an end that nobody saw asks for.
+#![allow(unsafe_code)]
+
+use super::*;
+
+impl Transactional {
+    pub(super) fn client(&self) -> rdkafka::ClientConfig {
+        let mut config = self.kafka.client(&self.settings.id);
+        let ms = |span: Duration| span.as_millis().to_string();
+        idempotent(
+            &mut config,
+            self.settings.linger,
+            self.settings.record_bytes_max,
+        );
+        config
+            .set("transactional.id", &self.settings.id)
+            .set("transaction.timeout.ms", ms(self.settings.timeout))
+            .set("message.timeout.ms", ms(self.settings.timeout))
+            // As long as librdkafka allows, and longer than any call of ours: see the module's doc.
+            .set(
+                "socket.timeout.ms",
+                ms(self.settings.timeout - Duration::from_millis(100)),
+            )
+            .set(
+                "queue.buffering.max.messages",
+                self.settings.queue_count.to_string(),
+            )
+            .set(
+                "queue.buffering.max.kbytes",
+                self.settings.queue_kilobytes.to_string(),
+            );
+        config
+    }
+
+    /// Leaves librdkafka no time to send a request twice.
+    pub(super) fn call_timeout(&self) -> Duration {
+        self.settings
+            .timeout
+            .mul_f64(0.9)
+            .saturating_sub(Duration::from_millis(100))
+    }
+
+    pub(super) fn producer(&self) -> &ThreadedProducer<Acks> {
+        self.producer
+            .as_ref()
+            .expect("a stage other than spent has a producer")
+    }
+
+    pub(super) fn send_positions(
+        &self,
+        positions: &[Position],
+        group: &ConsumerGroupMetadata,
+        deadline: Deadline,
+    ) -> Result<(), CallFailure> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let list = Position::list(positions).map_err(CallFailure::of_crate)?;
+        self.producer()
+            .send_offsets_to_transaction(&list, group, deadline.left())
+            .map_err(CallFailure::of_crate)
+    }
+
+    /// Calls again while the call can be resumed and there is time.
+    pub(super) fn until_settled(
+        &self,
+        deadline: Deadline,
+        call: impl Fn(*mut sys::rd_kafka_t, i32) -> Result<(), CallFailure>,
+    ) -> Result<(), CallFailure> {
+        let native = self.producer().client().native_ptr();
+        loop {
+            let wait_ms = i32::try_from(deadline.left().as_millis())
+                .unwrap_or(i32::MAX)
+                .max(1);
+            match call(native, wait_ms) {
+                Err(failed) if verdict(&failed) == Verdict::Resume && !deadline.has_passed() => {
+                    // Retriable answers come at once when the coordinator is away.
+                    std::thread::sleep(Duration::from_millis(5).min(deadline.left()));
+                }
+                settled => return settled,
+            }
+        }
+    }
+
+    pub(super) fn abort_call(&self) -> Result<(), CallFailure> {
+        self.until_settled(Deadline::after(self.call_timeout()), |native, wait_ms| {
+            // SAFETY: the producer is alive, and its own thread serves the reports of purged
+            // records.
+            CallFailure::take(unsafe { sys::rd_kafka_abort_transaction(native, wait_ms) })
+        })
+    }
+
+    /// What became of a transaction whose commit failed.
+    pub(super) fn settle(&mut self, call: CallFailure) -> Outcome {
+        match verdict(&call) {
+            Verdict::Abort => match self.abort_call() {
+                // An abort that the broker accepted proves that no commit had been.
+                Ok(()) => {
+                    self.stage = Stage::Spent;
+                    Outcome::Aborted(self.reason(call.failure))
+                }
+                Err(abort) => self.undecided(abort),
+            },
+            _ => self.undecided(call),
+        }
+    }
+
+    pub(super) fn undecided(&mut self, call: CallFailure) -> Outcome {
+        self.stage = Stage::Spent;
+        match verdict(&call) {
+            Verdict::Fenced => Outcome::Fenced(call.failure),
+            Verdict::Resume | Verdict::Abort | Verdict::Renew => {
+                Outcome::Unknown(self.reason(call.failure))
+            }
+        }
+    }
+
+    pub(super) fn reason(&self, failure: Failure) -> Reason {
+        Reason {
+            failure,
+            topics: self.acks.take_refusals(),
+        }
+    }
+}
