@@ -358,7 +358,7 @@ mod tests {
         check(
             What::Meter,
             "{\"group_by\": [],\n \"x\": 1}",
-            "at line 2 column 5",
+            "at line 2 column 4",
         );
         let meter = r#"{"group_by":["subject"],"windows":[],"aggregates":[]}"#;
         check(

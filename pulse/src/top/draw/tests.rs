@@ -126,7 +126,7 @@ fn what_is_old_is_dimmed_and_says_since_when() {
     board.figures.at_ms = NOW_MS - 60_000;
     board.figures.trouble = Some("no broker answers".into());
     let fresh = drawn(&board, 120, 40).backend().buffer().clone();
-    assert!(!is_dim(&fresh, line_of(&fresh, "BTC-USD ")));
+    assert!(!is_dim(&fresh, line_of(&fresh, "BTC-USD     ")));
     assert!(is_dim(&fresh, line_of(&fresh, "LAST UPDATES")));
 
     let mut terminal = Terminal::new(TestBackend::new(120, 40)).unwrap();
@@ -135,7 +135,7 @@ fn what_is_old_is_dimmed_and_says_since_when() {
         .unwrap();
     assert_snapshot!("old", terminal.backend());
     let buffer = terminal.backend().buffer();
-    for words in ["BTC-USD ", "ETH-USD ", "since 21:04:48"] {
+    for words in ["BTC-USD     ", "ETH-USD     ", "since 21:04:48"] {
         assert!(is_dim(buffer, line_of(buffer, words)), "{words}");
     }
 }
