@@ -7,7 +7,7 @@ use schemas::time::EventTime;
 
 use super::layout::{Sample, Units};
 use super::series::{CompiledMeter, Entry, NO_SLOT, Run, Series, position};
-use super::step::{MetricsStep, OTHER, Scratch, WindowKey, is_short};
+use super::step::{MetricsStep, OTHER, WindowKey, is_short};
 use super::subjects::SubjectId;
 
 impl MetricsStep {
@@ -280,15 +280,11 @@ impl MetricsStep {
         if pane.mark_changed() {
             self.changed.push(key(true, pane_us));
         }
-        let Scratch { refire, .. } = scratch;
-        let spread = (first_us, pane_us);
-        let told = look_at_windows(run, spread, |us| refire.push(key(false, us)));
-        if let Some((window_us, is_change)) = told {
-            self.touched.push(key(false, window_us));
-            if is_change {
-                self.changed.push(key(false, window_us));
-            }
-        }
+        let refire = &mut scratch.refire;
+        let told = look_at_windows(run, (first_us, pane_us), |us| refire.push(key(false, us)));
+        self.touched.extend(told.map(|(us, _)| key(false, us)));
+        let changed = told.filter(|(_, is_change)| *is_change);
+        self.changed.extend(changed.map(|(us, _)| key(false, us)));
     }
 }
 
