@@ -9,7 +9,7 @@
 //! alone
 //! write; one goes round for ever ([`replay`]).
 //!
-//! Read in this order: [`filter`], [`letters`], [`hex`], [`list`], [`replay`], [`run`].
+//! Read in this order: [`filter`], [`letters`], [`hex`], [`list`], [`replay`], `run`.
 
 pub mod filter;
 pub mod hex;

@@ -19,7 +19,7 @@ pub fn print(text: &str) -> io::Result<()> {
 /// Writes a value as indented JSON.
 ///
 /// # Errors
-/// As [`print`].
+/// As `print`.
 pub fn print_json(value: &impl serde::Serialize) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
     text.push('\n');

@@ -40,7 +40,7 @@ pub struct SimulateArgs {
     pub speed: Speed,
 
     /// Serve a recording instead of a made-up market: a zstd file of lines
-    /// {"at": <unix seconds>, "frame": "<raw frame>"}.
+    /// `{"at": SECONDS, "frame": "FRAME"}`.
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
 

@@ -1,7 +1,7 @@
 //! The board on a screen: a pure function of the board, the time and the size.
 //!
 //! What is old is dimmed and says since when: a market that nothing came of for
-//! [`OLD_MS`](super::board::OLD_MS), and figures that could not be taken for as long.
+//! `OLD_MS`, and figures that could not be taken for as long.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
