@@ -1,6 +1,6 @@
 # One command each; `make up ARGS='--feed sim'` hands arguments on to `pulse up`.
 .DEFAULT_GOAL := help
-.PHONY: help up down test soak check bench bench-peers fmt clean programs
+.PHONY: help up down test soak check bench bench-peers fmt clean programs roles
 
 # rustup's programs may be on no PATH yet when it was installed a moment ago.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -17,7 +17,7 @@ help:
 	@echo 'make bench-peers  the same job on other engines, beside ours'
 	@echo 'make fmt clean'
 
-up: programs
+up: roles
 	@exec $(PULSE) up $(ARGS)
 
 down:
@@ -58,3 +58,8 @@ clean:
 programs:
 	@deploy/bootstrap.sh
 	cargo build --workspace --bins
+
+# What `make up` starts, without what only tests and benches need: a first start waits for less.
+roles:
+	@deploy/bootstrap.sh
+	cargo build -p pulse -p connectors -p processors -p sinks --bins

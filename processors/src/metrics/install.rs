@@ -57,10 +57,16 @@ impl MetricsStep {
         self.new_meters.push(at as u16);
     }
 
+    /// Each event goes to its meters in the order of their ids, whatever places they have: who comes
+    /// first may take the last place that is left for a group, and a restore gives other places.
     fn index_meters(&mut self) {
         self.by_type = Default::default();
-        for (at, meter) in self.meters.iter().enumerate() {
-            let Some(meter) = meter else { continue };
+        let in_force = self.meters.iter().enumerate();
+        let mut in_order: Vec<(usize, &CompiledMeter)> = in_force
+            .filter_map(|(at, meter)| Some((at, meter.as_ref()?)))
+            .collect();
+        in_order.sort_unstable_by(|(_, a), (_, b)| a.id.cmp(&b.id));
+        for (at, meter) in in_order {
             for (event_type, index) in self.by_type.iter_mut().enumerate() {
                 let only = meter.meter.filter.event_type;
                 if only.is_none_or(|only| only as usize == event_type) {

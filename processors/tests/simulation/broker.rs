@@ -108,6 +108,9 @@ impl Broker {
                 .expect("it is of the plan");
             partition.append(arrival);
         }
+        // From a phase's last record on nobody is told where logs end: a tick before definitions
+        // change would put out what the records alone do not say.
+        self.are_ends_hidden |= self.upcoming.is_empty();
         for partition in self.partitions.values_mut() {
             partition.show(self.now_ms);
         }

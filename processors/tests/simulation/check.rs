@@ -124,7 +124,16 @@ fn follow_calls(place: &Place, partition: &Partition) -> Oracle {
                 clock_ms = *now_ms;
                 oracle.advance(*now_ms);
             }
-            Note::Redefined(definitions) => oracle.redefine(definitions),
+            Note::Redefined {
+                definitions,
+                now_ms,
+            } => {
+                if *now_ms > clock_ms {
+                    clock_ms = *now_ms;
+                    oracle.advance(*now_ms);
+                }
+                oracle.redefine(definitions);
+            }
         }
         compare(facts, &oracle.take_facts(), &format!("{place:?}: {note:?}"));
     }

@@ -41,7 +41,7 @@ const SEEDS: Key = Key {
 };
 
 /// Seeds of the usual tests, and of the long ones.
-const SHORT: u64 = 40;
+const SHORT: u64 = 320;
 const LONG: u64 = 10_000;
 
 fn seeds() -> std::ops::Range<u64> {

@@ -95,7 +95,6 @@ impl Driver<'_> {
 
     /// Goes on until all input and all definitions are taken in and committed.
     fn rest(&mut self) {
-        self.cluster.broker.borrow_mut().are_ends_hidden = true;
         for step in 0..REST_STEPS_MAX {
             if step == 100 {
                 self.cluster.broker.borrow_mut().faults_left = 0;
@@ -126,7 +125,9 @@ impl Driver<'_> {
                 .iter()
                 .rev()
                 .find_map(|(_, note)| match note {
-                    Note::Began(definitions) | Note::Redefined(definitions) => Some(definitions),
+                    Note::Began(definitions) | Note::Redefined { definitions, .. } => {
+                        Some(definitions)
+                    }
                     _ => None,
                 });
             if !partition.is_at_rest() || in_force != control.get(&place.tenant) {

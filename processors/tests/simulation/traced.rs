@@ -22,8 +22,12 @@ pub(crate) enum Note {
     Observed { offset: i64, now_ms: i64 },
     /// The clock moved on, and something came out.
     Advanced { now_ms: i64 },
-    /// Definitions came into force.
-    Redefined(Definitions),
+    /// Definitions came into force when the clock stood there. Ticks before may have moved it and
+    /// put nothing out, so it says so itself.
+    Redefined {
+        definitions: Definitions,
+        now_ms: i64,
+    },
 }
 
 /// The step that is under test.
@@ -113,7 +117,11 @@ impl Step for Traced {
         }
         self.note_beginning(out);
         self.step.redefine(definitions, out);
-        self.note(&Note::Redefined(definitions.clone()), out);
+        let note = Note::Redefined {
+            definitions: definitions.clone(),
+            now_ms: self.now_ms,
+        };
+        self.note(&note, out);
     }
 
     fn due_at(&self) -> Option<BrokerTime> {

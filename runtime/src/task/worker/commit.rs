@@ -150,6 +150,12 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             Err(error) if error.fate == Fate::Halt => return Err(error),
             Err(_) => return Ok(()),
         };
+        // That poll gave away what was leaving: another process may own it by now, and nothing
+        // would ever say again that it is not ours.
+        for place in std::mem::take(&mut self.leaving) {
+            sealed.retain(|batch| batch.place != place);
+            self.drop_place(&place);
+        }
         for change in changes {
             let (Ownership::Assigned(place, _)
             | Ownership::Revoked(place)
