@@ -5,6 +5,7 @@ use schemas::time::{BrokerTime, EventTime};
 use runtime::step::Output;
 
 use super::emit::{self, Cells};
+use super::panes::Panes;
 use super::series::{CompiledMeter, Entry, NO_SLOT, RunSpec, Series, position};
 use super::step::{Gone, MetricsStep, Silence, WindowKey, is_short, settled_us};
 use super::subjects::{NEVER, SubjectId};
@@ -327,19 +328,13 @@ impl MetricsStep {
         let run = &mut series[id as usize].runs[run_at];
         let mut last_end_us = i64::MIN;
         let mut leave = |entry: &Entry, is_pane: bool| {
-            if entry.is_stored() {
-                let start_us = entry.start_us;
-                let key = WindowKey {
-                    series: id,
-                    run: run_at as u8,
-                    is_pane,
-                    start_us,
-                };
-                gone.push(Gone::Window(key));
-            }
-            if entry.slot != NO_SLOT {
-                panes[spec.panes].give(entry.slot);
-            }
+            let key = WindowKey {
+                series: id,
+                run: run_at as u8,
+                is_pane,
+                start_us: entry.start_us,
+            };
+            let_go(gone, &mut panes[spec.panes], key, entry);
         };
         let held_count = run.windows.len() as u64;
         let mut leaves = |entry: &Entry| {
@@ -429,5 +424,15 @@ impl MetricsStep {
             self.forget_oldest_slice(subject);
             self.find_ends(subject);
         }
+    }
+}
+
+/// A window or pane is held no longer: its record goes from the state, and its memory to others.
+pub(super) fn let_go(gone: &mut Vec<Gone>, panes: &mut Panes, key: WindowKey, entry: &Entry) {
+    if entry.is_stored() {
+        gone.push(Gone::Window(key));
+    }
+    if entry.slot != NO_SLOT {
+        panes.give(entry.slot);
     }
 }

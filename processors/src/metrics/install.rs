@@ -5,8 +5,9 @@
 //! version never fires: it would lack the events after the change, and nothing would say so.
 
 use super::definitions::{Definitions, NamedMeter};
+use super::firing::let_go;
 use super::panes::Panes;
-use super::series::{Beginning, CompiledMeter, NO_SLOT, Series};
+use super::series::{Beginning, CompiledMeter, Series};
 use super::step::{Gone, MetricsStep, WindowKey, is_short};
 
 impl MetricsStep {
@@ -116,19 +117,13 @@ impl MetricsStep {
                         self.window_count -= 1;
                         self.open_short_count -= u64::from(is_short(spec) && !entry.has_fired());
                     }
-                    if entry.is_stored() {
-                        let start_us = entry.start_us;
-                        let key = WindowKey {
-                            series: id,
-                            run: at as u8,
-                            is_pane,
-                            start_us,
-                        };
-                        gone.push(Gone::Window(key));
-                    }
-                    if entry.slot != NO_SLOT {
-                        panes[spec.panes].give(entry.slot);
-                    }
+                    let key = WindowKey {
+                        series: id,
+                        run: at as u8,
+                        is_pane,
+                        start_us: entry.start_us,
+                    };
+                    let_go(gone, &mut panes[spec.panes], key, &entry);
                 }
             }
             run.unfired_count = 0;
