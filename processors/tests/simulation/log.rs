@@ -25,7 +25,12 @@ pub(crate) struct SimulatedLog {
     /// Nothing is done for a process that is dead, whatever it still calls.
     is_dead: bool,
     must_renew: bool,
+    /// How often the same commit was tried in vain.
+    vain_count: u32,
 }
+
+/// A commit that is tried as often as this never ends: faults are fewer.
+const VAIN_COUNT_MAX: u32 = 5_000;
 
 /// A worker's view of the definitions.
 pub(crate) struct SimulatedSource {
@@ -88,6 +93,7 @@ impl SimulatedLog {
             positions: BTreeMap::new(),
             is_dead: false,
             must_renew: false,
+            vain_count: 0,
         }
     }
 
@@ -314,10 +320,20 @@ impl Log for SimulatedLog {
             Ok(id) => id,
             Err(error) => return aborted(&error.to_string()),
         };
-        match self.send(id, batches) {
+        let outcome = match self.send(id, batches) {
             Some(outcome) => outcome,
             None => self.end(id),
+        };
+        self.vain_count += 1;
+        assert!(
+            self.vain_count < VAIN_COUNT_MAX,
+            "{outcome:?} without an end: {:?}",
+            self.broker().ownership(self.member)
+        );
+        if !matches!(outcome, Outcome::Aborted { .. }) {
+            self.vain_count = 0;
         }
+        outcome
     }
 
     fn renew(&mut self) -> Result<(), LogError> {

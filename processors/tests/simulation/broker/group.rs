@@ -188,6 +188,8 @@ impl Broker {
                     }
                 }
                 News::Lost(place) => {
+                    // It may be given to it anew at once, and then not go with the next poll.
+                    member.going.retain(|going| *going != place);
                     if member.known.remove(&place).is_some() {
                         told.push(Ownership::Lost(place));
                     }
@@ -195,6 +197,21 @@ impl Broker {
             }
         }
         told
+    }
+
+    /// What a member believes to own, and what it does own, for whoever looks for a fault.
+    pub(crate) fn ownership(&self, id: MemberId) -> String {
+        let of = |member: &Membership| {
+            let own = self.partitions.iter().map(|(place, partition)| {
+                let (known, owner) = (member.known.get(place), &partition.owner);
+                let (member, epoch) = (owner.member, owner.epoch);
+                format!("{place:?}: known {known:?}, owner {member:?} at {epoch}")
+            });
+            let own: Vec<String> = own.collect();
+            let (deaf, news) = (member.deaf_polls, member.news.len());
+            format!("{own:#?}, {news} news, deaf for {deaf}")
+        };
+        self.members.get(&id).map_or("gone".into(), of)
     }
 
     /// Who owns a partition and knows it.
