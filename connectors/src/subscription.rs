@@ -3,11 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use schemas::control::{Channel, Exchange, Feed};
+use schemas::control::{Channel, Exchange, Feed, PRODUCTS_MAX};
 use schemas::ids::TenantId;
-
-/// Products that one connection asks for at most; more is a mistake in a feed's definition.
-pub const PRODUCTS_MAX: usize = 1_000;
 
 /// Products by channel: what one connection asks an exchange for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -92,8 +89,8 @@ pub struct Subscriptions {
 impl Subscriptions {
     /// The wishes for `exchange` in all enabled feeds.
     ///
-    /// A product whose name no exchange could have is left out, and listed by
-    /// [`Self::refused`]; so is whatever comes after the first [`PRODUCTS_MAX`] names.
+    /// One connection asks for [`PRODUCTS_MAX`] products: what comes after them, in the order of
+    /// the feeds, is left out and listed by [`Self::refused`].
     pub fn of<'a>(
         exchange: Exchange,
         feeds: impl IntoIterator<Item = (&'a TenantId, &'a Feed)>,
@@ -105,9 +102,7 @@ impl Subscriptions {
                 continue;
             }
             for product in &feed.products {
-                if !is_product(product) {
-                    all.refused.push(product.clone());
-                } else if names.contains(product) || names.len() < PRODUCTS_MAX {
+                if names.contains(product) || names.len() < PRODUCTS_MAX {
                     names.insert(product.clone());
                     all.add(tenant, product, &feed.channels);
                 } else {
@@ -157,12 +152,6 @@ impl Subscriptions {
     pub fn refused(&self) -> &[String] {
         &self.refused
     }
-}
-
-/// True for a name that a market can have: 1 to 64 of `A-Z a-z 0-9 - . _ /`.
-pub fn is_product(name: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._/".contains(&b);
-    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 #[cfg(test)]
@@ -222,13 +211,16 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_no_market_has_is_refused_and_the_others_are_served() {
-        let a = tenant("a");
-        let long = "A".repeat(65);
-        let mixed = feed(&["BTC-USD", "", "a b", "x\"}", &long], &[Channel::Trades]);
-        let all = Subscriptions::of(Exchange::CoinbaseAdvanced, [(&a, &mixed)]);
-        assert_eq!(all.refused().len(), 4);
-        assert_eq!(all.wanted().all_products().len(), 1);
+    fn one_connection_asks_for_a_bounded_number_and_lists_the_others() {
+        let (a, b) = (tenant("a"), tenant("b"));
+        let names: Vec<_> = (0..PRODUCTS_MAX).map(|n| format!("P{n:04}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let full = feed(&names, &[Channel::Trades]);
+        let more = feed(&["P0000", "ONE-MORE"], &[Channel::Trades]);
+        let all = Subscriptions::of(Exchange::CoinbaseAdvanced, [(&a, &full), (&b, &more)]);
+        assert_eq!(all.refused(), ["ONE-MORE"]);
+        assert_eq!(all.wanted().all_products().len(), PRODUCTS_MAX);
+        assert_eq!(all.tenants(&audience(Channel::Trades, "P0000")).count(), 2);
     }
 
     #[test]

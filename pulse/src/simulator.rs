@@ -316,8 +316,11 @@ impl MarketOptions {
         if names.len() < count {
             return Err("two markets have one name".into());
         }
-        let is_product = connectors::subscription::is_product;
-        match self.products.iter().find(|name| !is_product(name)) {
+        match self
+            .products
+            .iter()
+            .find(|name| !schemas::control::is_product(name))
+        {
             Some(name) => Err(format!("{name:?} is no market's name")),
             None => Ok(()),
         }

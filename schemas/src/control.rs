@@ -232,6 +232,41 @@ pub struct Feed {
     pub enabled: bool,
 }
 
+/// Products in one feed; more is a mistake in its definition.
+pub const PRODUCTS_MAX: usize = 1_000;
+
+impl Feed {
+    /// What is wrong with it, each fault with the field's name.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = vec![];
+        let count = self.products.len();
+        if count == 0 || count > PRODUCTS_MAX {
+            faults.push(format!(
+                "products has {count} items, and must have 1 to {PRODUCTS_MAX}"
+            ));
+        }
+        if self.channels.is_empty() {
+            faults.push("channels is empty: name one or more of quotes, trades and depth".into());
+        }
+        for (at, product) in self.products.iter().enumerate() {
+            if !is_product(product) {
+                let shown: String = product.chars().take(80).collect();
+                faults.push(format!(
+                    "products[{at}] is {shown:?}, and a market's name is 1 to 64 of \
+                     A-Z a-z 0-9 - . _ /, for instance BTC-USD"
+                ));
+            }
+        }
+        faults
+    }
+}
+
+/// True for a name that a market can have: 1 to 64 of `A-Z a-z 0-9 - . _ /`.
+pub fn is_product(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._/".contains(&b);
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+}
+
 fn enabled() -> bool {
     true
 }
@@ -284,22 +319,26 @@ impl Definition {
     /// # Errors
     /// What JSON or the definition's own rules say, with the place.
     pub fn read(kind: Kind, body: &str) -> Result<Self, DefinitionError> {
-        match kind {
+        let (definition, faults) = match kind {
             Kind::Tenant => {
                 let tenant: Tenant = serde_json::from_str(body)?;
-                match tenant.limits.faults() {
-                    faults if faults.is_empty() => Ok(Self::Tenant(tenant)),
-                    faults => Err(DefinitionError::Faults(faults)),
-                }
+                let faults = tenant.limits.faults();
+                (Self::Tenant(tenant), faults)
             }
-            Kind::Feed => Ok(Self::Feed(serde_json::from_str(body)?)),
+            Kind::Feed => {
+                let feed: Feed = serde_json::from_str(body)?;
+                let faults = feed.faults();
+                (Self::Feed(feed), faults)
+            }
             Kind::Meter => {
                 let meter: Meter = serde_json::from_str(body)?;
-                match meter.faults() {
-                    faults if faults.is_empty() => Ok(Self::Meter(meter)),
-                    faults => Err(DefinitionError::Faults(faults)),
-                }
+                let faults = meter.faults();
+                (Self::Meter(meter), faults)
             }
+        };
+        match faults.is_empty() {
+            true => Ok(definition),
+            false => Err(DefinitionError::Faults(faults)),
         }
     }
 
@@ -332,4 +371,59 @@ pub enum DefinitionError {
     /// Breaks the definition's own rules.
     #[error("definition is invalid: {}", .0.join("; "))]
     Faults(Vec<String>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(kind: Kind, body: &str, expect: &str) {
+        let got = match Definition::read(kind, body) {
+            Ok(_) => "sound".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        assert!(got.contains(expect), "{body}: {got}");
+    }
+
+    fn feed(products: &[&str], channels: &[&str]) -> String {
+        serde_json::json!({
+            "exchange": "coinbase_exchange", "products": products, "channels": channels,
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn a_feed_says_which_product_is_none_and_what_one_would_be() {
+        let sound = feed(&["BTC-USD", "x/Y._9"], &["trades"]);
+        check(Kind::Feed, &sound, "sound");
+        let long = "A".repeat(65);
+        for name in ["", "a b", "BTC\0", "x\"}", "é", &long] {
+            let body = feed(&["BTC-USD", name], &["trades"]);
+            check(Kind::Feed, &body, &format!("products[1] is {name:?}"));
+            let right = "1 to 64 of A-Z a-z 0-9 - . _ /, for instance BTC-USD";
+            check(Kind::Feed, &body, right);
+        }
+    }
+
+    #[test]
+    fn a_feed_has_a_bounded_number_of_products_and_a_channel() {
+        let many = vec!["A"; PRODUCTS_MAX + 1];
+        check(
+            Kind::Feed,
+            &feed(&many, &["trades"]),
+            "products has 1001 items",
+        );
+        check(Kind::Feed, &feed(&[], &["trades"]), "products has 0 items");
+        check(Kind::Feed, &feed(&["A"], &[]), "channels is empty");
+    }
+
+    #[test]
+    fn what_breaks_a_kinds_own_rules_is_no_definition() {
+        let tenant = r#"{"name":"a","limits":{"bound_ms":-1}}"#;
+        check(Kind::Tenant, tenant, "bound_ms is -1");
+        let meter = r#"{"group_by":["subject"],"aggregates":[{"name":"n","function":"count"}],
+            "windows":[{"kind":"tumbling","width_ms":10},{"kind":"tumbling","width_ms":10}]}"#;
+        check(Kind::Meter, meter, "windows[1].width_ms is 10");
+    }
 }

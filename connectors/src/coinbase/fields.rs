@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use schemas::book::Level;
+use schemas::control::is_product;
 use schemas::decimal::Decimal;
 use schemas::time::EventTime;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::exchange::{FrameError, Side};
-use crate::subscription::is_product;
 
 /// A value where it lies in the frame, if it is there.
 pub(super) type Raw<'a> = Option<&'a RawValue>;

@@ -42,6 +42,12 @@ fn faults_say_where_and_what() {
         &meter(s, r#"[{"kind":"hopping","width_ms":1000,"hop_ms":300}]"#, a),
         "times hop_ms",
     );
+    let one_width_twice = r#"[{"kind":"tumbling","width_ms":1000},{"kind":"tumbling","width_ms":60000},
+        {"kind":"hopping","width_ms":60000,"hop_ms":1000}]"#;
+    check(
+        &meter(s, one_width_twice, a),
+        "windows[2].width_ms is 60000, as windows[1].width_ms is: each width once",
+    );
     check(
         &meter(s, w, r#"[{"name":"v","function":"vwap"}]"#),
         "needs the meter's value and",

@@ -1,0 +1,120 @@
+//! What is wrong with a meter, in words that say where, what, and what would be right.
+
+use super::{
+    AGGREGATES_MAX, CONDITIONS_MAX, Condition, Field, Function, GROUP_BY_MAX, Meter, Operand,
+    PANES_MAX, Test, WINDOWS_MAX, Window,
+};
+use crate::decimal::Decimal;
+use crate::time::Width;
+
+impl Meter {
+    /// What is wrong with it, each fault with the field's name.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = vec![];
+        let mut bounded = |name: &str, count: usize, least: usize, most: usize| {
+            if count < least || count > most {
+                faults.push(format!(
+                    "{name} has {count} items, and must have {least} to {most}"
+                ));
+            }
+        };
+        bounded("windows", self.windows.len(), 1, WINDOWS_MAX);
+        bounded("aggregates", self.aggregates.len(), 1, AGGREGATES_MAX);
+        bounded("group_by", self.group_by.len(), 1, GROUP_BY_MAX);
+        bounded("filter.all", self.filter.all.len(), 0, CONDITIONS_MAX);
+        if !self.group_by.contains(&Field::Subject) {
+            faults.push("group_by must hold subject".into());
+        }
+        if let Some(field) = self.group_by.iter().find(|field| field.is_number()) {
+            faults.push(format!("group_by cannot hold the number {field}"));
+        }
+        for (name, field) in [("value", &self.value), ("weight", &self.weight)] {
+            if let Some(field) = field.as_ref().filter(|field| !field.is_number()) {
+                faults.push(format!("{name} must be metrics.<name>, and is {field}"));
+            }
+        }
+        faults.extend(self.windows.iter().filter_map(|window| window.fault()));
+        self.width_faults(&mut faults);
+        self.aggregate_faults(&mut faults);
+        faults.extend(self.filter.all.iter().filter_map(Condition::fault));
+        faults
+    }
+
+    /// A window's identity downstream is its width and start, so two windows of one width, a
+    /// tumbling and a hopping one say, would write over each other.
+    fn width_faults(&self, faults: &mut Vec<String>) {
+        for (at, window) in self.windows.iter().enumerate() {
+            let width_ms = window.width_ms();
+            let mut before = self.windows[..at].iter();
+            if let Some(first) = before.position(|other| other.width_ms() == width_ms) {
+                faults.push(format!(
+                    "windows[{at}].width_ms is {width_ms}, as windows[{first}].width_ms is: \
+                     each width once; another hop is another meter"
+                ));
+            }
+        }
+    }
+
+    fn aggregate_faults(&self, faults: &mut Vec<String>) {
+        for (at, aggregate) in self.aggregates.iter().enumerate() {
+            let name = &aggregate.name;
+            if name.is_empty() || name.len() > 64 {
+                faults.push(format!("aggregates[{at}].name has 1 to 64 bytes"));
+            }
+            if self.aggregates[..at]
+                .iter()
+                .any(|other| other.name == *name)
+            {
+                faults.push(format!("aggregates[{at}].name {name} is given twice"));
+            }
+            let lacks = |operand: &Option<Field>| operand.is_none();
+            let fault = match (aggregate.function, aggregate.of) {
+                (Function::Count, _) => None,
+                (Function::Vwap, _) if lacks(&self.value) || lacks(&self.weight) => {
+                    Some("vwap needs the meter's value and weight")
+                }
+                (_, Operand::Value) if lacks(&self.value) => Some("needs the meter's value"),
+                (_, Operand::Weight) if lacks(&self.weight) => Some("needs the meter's weight"),
+                _ => None,
+            };
+            faults.extend(fault.map(|fault| format!("aggregates[{at}] {fault}")));
+        }
+    }
+}
+
+impl Window {
+    fn fault(self) -> Option<String> {
+        let (width_ms, pane_ms) = (self.width_ms(), self.pane_ms());
+        if Width::from_ms(width_ms).is_none() || Width::from_ms(pane_ms).is_none() {
+            return Some(format!(
+                "window of {width_ms} ms by {pane_ms} ms: 1 ms to 366 days"
+            ));
+        }
+        if width_ms % pane_ms != 0 || width_ms / pane_ms > PANES_MAX {
+            return Some(format!(
+                "width_ms {width_ms} must be 1 to {PANES_MAX} times hop_ms"
+            ));
+        }
+        None
+    }
+}
+
+impl Condition {
+    fn fault(&self) -> Option<String> {
+        let field = &self.field;
+        let numbers: Vec<&String> = match &self.test {
+            Test::Gt(_) | Test::Ge(_) | Test::Lt(_) | Test::Le(_) if !field.is_number() => {
+                return Some(format!(
+                    "{field} is a text, and gt, ge, lt, le compare numbers"
+                ));
+            }
+            Test::Eq(text) | Test::Ne(text) if field.is_number() => vec![text],
+            Test::In(texts) if field.is_number() => texts.iter().collect(),
+            _ => vec![],
+        };
+        let wrong = numbers
+            .into_iter()
+            .find(|text| text.parse::<Decimal>().is_err());
+        wrong.map(|text| format!("{field} is a number, and {text:?} is none"))
+    }
+}
