@@ -137,7 +137,11 @@ impl Connection {
         let next = self.parts.wishes.borrow_and_update().clone();
         for product in next.refused() {
             let feed = self.parts.translator.feed().feed;
-            tracing::warn!(feed, product, "product refused: no market has such a name");
+            tracing::warn!(
+                feed,
+                product,
+                "product left out: one connection asks for no more"
+            );
         }
         self.wanted = next.wanted();
         let wanted = self.wanted.clone();
@@ -218,7 +222,10 @@ impl Connection {
                         break left;
                     }
                 }
-                incoming = socket.next() => self.take(incoming).await?,
+                incoming = socket.next() => {
+                    self.take(incoming).await?;
+                    self.ask_again(&mut socket).await?;
+                }
             }
         };
         socket.close().await;
@@ -248,6 +255,17 @@ impl Connection {
             socket.send(&requests).await?;
         }
         Ok(None)
+    }
+
+    /// Asks again for what frames that were lost may have held.
+    async fn ask_again(&mut self, socket: &mut Socket) -> Result<(), SessionError> {
+        let requests = self.parts.translator.requests_again(now());
+        if !requests.is_empty() {
+            self.tell(FeedState::Resubscribing, "frames were lost", now())
+                .await?;
+            socket.send(&requests).await?;
+        }
+        Ok(())
     }
 
     async fn take(&mut self, incoming: Result<Incoming, Ended>) -> Result<(), SessionError> {

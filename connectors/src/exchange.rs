@@ -27,6 +27,10 @@ pub trait Protocol: Send + Sync + 'static {
     /// asked for nothing. Heartbeats are always part of it.
     fn requests(&self, before: &Wanted, after: &Wanted) -> Vec<String>;
 
+    /// True when a subscription to trades answers with the latest of them in a row, so that
+    /// subscribing again brings what was lost a moment ago.
+    fn brings_trades_again(&self) -> bool;
+
     /// What a frame says. Total: whatever the text, an answer and never a panic.
     ///
     /// # Errors

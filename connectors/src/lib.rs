@@ -24,6 +24,7 @@ pub mod exchange;
 pub mod mapping;
 pub mod series;
 
+mod again;
 pub mod market;
 pub mod translate;
 

@@ -12,7 +12,12 @@ use crate::series::{Arrival, Grace, Hole, Seen, Series};
 const TRADES_GRACE: Grace = Grace {
     at_ms: 1_000,
     received_ms: 5_000,
+    at_end_ms: 60_000,
 };
+
+/// How long a snapshot of trades is waited for, by our clock: the exchange's may have run far ahead
+/// in frames that are still on their way.
+const SNAPSHOT_WAIT_MS: i64 = 10_000;
 
 /// How long quotes wait for the first trades after a subscription, on either clock.
 const HOLD_MS: i64 = 5_000;
@@ -46,6 +51,9 @@ pub struct Market {
     last_trade_at: EventTime,
     resumed_at: EventTime,
     awaits_trades: bool,
+    /// When the subscription began whose snapshot of trades has not come: until it has, no hole is
+    /// declared, because it may bring what is missing.
+    awaits_snapshot: Option<EventTime>,
     held: Vec<Event>,
     held_since: Option<Seen>,
     /// What became of its trades since the start.
@@ -62,6 +70,7 @@ impl Market {
             last_trade_at: EventTime::MIN,
             resumed_at: EventTime::MIN,
             awaits_trades,
+            awaits_snapshot: None,
             held: vec![],
             held_since: None,
             counts: TradeCounts::default(),
@@ -87,9 +96,15 @@ impl Market {
     }
 
     /// A subscription begins: its trades come first.
-    pub fn subscribed(&mut self, awaits_trades: bool) {
+    pub fn subscribed(&mut self, awaits_trades: bool, received_at: EventTime) {
         self.awaits_trades = awaits_trades;
+        self.awaits_snapshot = awaits_trades.then_some(received_at);
         self.resumed_at = self.last_at;
+    }
+
+    /// Its trades were subscribed to again, for the sake of the snapshot; quotes go on.
+    pub fn subscribed_again(&mut self, received_at: EventTime) {
+        self.awaits_snapshot = Some(received_at);
     }
 
     /// Notes that a frame of this market was seen, whatever it said.
@@ -99,12 +114,14 @@ impl Market {
         }
     }
 
-    /// Takes the trades of one frame, in any order, and gives out those that are new, oldest first.
+    /// Takes the trades of one frame, in any order, and gives out those that are new, oldest first;
+    /// `is_snapshot` says that they were made before the subscription.
     ///
     /// Returns true when the exchange began to number its trades anew.
     pub fn trades(
         &mut self,
         trades: &mut [&Trade<'_>],
+        is_snapshot: bool,
         seen: Seen,
         out: &mut Vec<(Channel, Event)>,
     ) -> bool {
@@ -133,8 +150,8 @@ impl Market {
             }
         }
         self.counts.new += new.len() as u64;
-        if is_first {
-            // Nothing can fill a hole below what a subscription begins with.
+        if is_snapshot && self.awaits_snapshot.take().is_some() {
+            // No later one reaches further back, so nothing can fill a hole that this one left.
             let holes = self.series.as_mut().map(Series::declare_all);
             self.publish_gaps(holes.unwrap_or_default(), seen.received_at, out);
         }
@@ -208,17 +225,35 @@ impl Market {
     }
 
     /// Gives out what has waited long enough.
-    pub fn settle(&mut self, now: Seen, out: &mut Vec<(Channel, Event)>) {
-        if let Some(series) = &mut self.series {
-            let holes = series.declare(now, TRADES_GRACE);
-            self.publish_gaps(holes, now.received_at, out);
-        }
+    ///
+    /// With `can_ask`, a snapshot may bring what is missing: then nothing is declared, and the
+    /// answer is true when one should be asked for.
+    pub fn settle(&mut self, can_ask: bool, now: Seen, out: &mut Vec<(Channel, Event)>) -> bool {
+        let is_due = |series: &Series| series.is_due(now, TRADES_GRACE);
+        let is_due = self.series.as_ref().is_some_and(is_due);
+        let is_awaited = |since: EventTime| now.received_at < since.plus_ms(SNAPSHOT_WAIT_MS);
+        let should_ask = match self.awaits_snapshot {
+            Some(since) if is_awaited(since) => false,
+            None if can_ask => is_due,
+            _ => {
+                self.awaits_snapshot = None;
+                self.declare(now, out);
+                false
+            }
+        };
         if let Some(since) = &mut self.held_since {
             since.at = since.at.or(now.at);
             if has_passed(*since, now) {
                 self.release(out);
             }
         }
+        should_ask
+    }
+
+    fn declare(&mut self, now: Seen, out: &mut Vec<(Channel, Event)>) {
+        let series = self.series.as_mut();
+        let holes = series.map(|series| series.declare(now, TRADES_GRACE));
+        self.publish_gaps(holes.unwrap_or_default(), now.received_at, out);
     }
 
     /// Gives out the quotes that still wait: the connection ended.

@@ -61,6 +61,20 @@ pub struct Grace {
     pub at_ms: i64,
     /// By ours, for frames without a time and for an exchange whose clock stands.
     pub received_ms: i64,
+    /// By either, for what nothing has come behind yet: a snapshot may still bring it.
+    pub at_end_ms: i64,
+}
+
+impl Grace {
+    fn is_over(&self, hole: &Hole, now: Seen, came_last: i64) -> bool {
+        let (at_ms, received_ms) = match hole.last < came_last {
+            true => (self.at_ms, self.received_ms),
+            false => (self.at_end_ms, self.at_end_ms),
+        };
+        let at = hole.suspected.at.zip(now.at);
+        at.is_some_and(|(then, now)| now >= then.plus_ms(at_ms))
+            || now.received_at >= hole.suspected.received_at.plus_ms(received_ms)
+    }
 }
 
 /// A consecutive series, from the first number that was seen.
@@ -68,6 +82,8 @@ pub struct Grace {
 pub struct Series {
     first: i64,
     last: i64,
+    /// The highest that came itself.
+    came_last: i64,
     holes: VecDeque<Hole>,
     suspected_count: usize,
 }
@@ -78,6 +94,7 @@ impl Series {
         Self {
             first: number,
             last: number,
+            came_last: number,
             holes: VecDeque::new(),
             suspected_count: 0,
         }
@@ -126,6 +143,7 @@ impl Series {
 
     /// Takes a number; a hole that it shows lies behind the frame of `after`.
     pub fn observe(&mut self, number: i64, seen: Seen, after: EventTime) -> Arrival {
+        self.came_last = self.came_last.max(number);
         if number > self.last {
             if number - self.last > 1 {
                 self.suspect(self.last + 1, number - 1, seen, after);
@@ -151,13 +169,16 @@ impl Series {
         }
     }
 
+    /// True when a hole was suspected for longer than `grace`.
+    pub fn is_due(&self, now: Seen, grace: Grace) -> bool {
+        let mut open = self.holes.iter().filter(|hole| !hole.declared);
+        self.suspected_count > 0 && open.any(|hole| grace.is_over(hole, now, self.came_last))
+    }
+
     /// The holes that are missing for good by now: those suspected for longer than `grace`.
     pub fn declare(&mut self, now: Seen, grace: Grace) -> Vec<Hole> {
-        self.declare_where(|hole| {
-            let at = hole.suspected.at.zip(now.at);
-            at.is_some_and(|(then, now)| now >= then.plus_ms(grace.at_ms))
-                || now.received_at >= hole.suspected.received_at.plus_ms(grace.received_ms)
-        })
+        let came_last = self.came_last;
+        self.declare_where(|hole| grace.is_over(hole, now, came_last))
     }
 
     /// The holes that are missing for good because nothing can fill them any more.
@@ -272,6 +293,7 @@ mod tests {
     const GRACE: Grace = Grace {
         at_ms: 1_000,
         received_ms: 5_000,
+        at_end_ms: 60_000,
     };
 
     /// Feeds the numbers one millisecond apart and compares the holes that are then left.
@@ -332,6 +354,23 @@ mod tests {
         };
         assert_eq!(series.declare(silent(6_999), GRACE), []);
         assert_eq!(series.declare(silent(7_000), GRACE).len(), 1);
+    }
+
+    #[test]
+    fn a_hole_at_the_end_waits_longer_since_a_snapshot_may_still_bring_it() {
+        let mut series = Series::starting(1);
+        series.expect_up_to(3, seen(0), START);
+        assert!(!series.is_due(seen(59_999), GRACE));
+        assert_eq!(series.declare(seen(59_999), GRACE), []);
+        series.observe(4, seen(59_999), START);
+        assert!(series.is_due(seen(59_999), GRACE));
+        let declared = series.declare(seen(59_999), GRACE);
+        assert_eq!((declared[0].first, declared[0].last), (2, 3));
+        assert!(!series.is_due(seen(99_999), GRACE));
+
+        let mut silent = Series::starting(1);
+        silent.expect_up_to(3, seen(0), START);
+        assert_eq!(silent.declare(seen(60_000), GRACE).len(), 1);
     }
 
     #[test]

@@ -5,17 +5,19 @@
 //! - the trades of a frame come out oldest first, by time and then id, each id once;
 //! - after a subscription a market's trades come out before its first quote, which waits 5 s for
 //!   them at most;
-//! - a number that never came is named by exactly one gap; it may come late, and is then published
-//!   all the same;
-//! - a frame that cannot be read changes nothing but the connection's frame numbers.
+//! - a number that never came is named by exactly one gap, once no snapshot can bring it any more;
+//!   it may come late, and is then published all the same;
+//! - a frame that cannot be read changes nothing but the connection's frame numbers; it may have
+//!   been one of depth, so books are asked for again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::book::Book;
 use schemas::control::Channel;
-use schemas::event::Event;
+use schemas::event::{Event, EventType};
 use schemas::time::EventTime;
 
+use crate::again::{self, Again};
 use crate::exchange::{Content, Depth, Frame, FrameError, Protocol, Quote, Trade};
 use crate::mapping::{FeedName, FeedState, MarketName};
 use crate::market::{Market, TradeCounts, is_plausible};
@@ -26,6 +28,7 @@ use crate::subscription::{Audience, Wanted};
 const FRAMES_GRACE: Grace = Grace {
     at_ms: 1_000,
     received_ms: 5_000,
+    at_end_ms: 5_000,
 };
 
 /// What is to be published, and for whom.
@@ -63,6 +66,7 @@ pub struct Translator {
     wanted: Wanted,
     markets: BTreeMap<String, Market>,
     unsettled: BTreeSet<String>,
+    again: Again,
     numbers: Option<Series>,
     clock: Option<EventTime>,
     connected_at: EventTime,
@@ -79,6 +83,7 @@ impl Translator {
             wanted: Wanted::default(),
             markets: BTreeMap::new(),
             unsettled: BTreeSet::new(),
+            again: Again::default(),
             numbers: None,
             clock: None,
             connected_at: EventTime::MIN,
@@ -123,7 +128,7 @@ impl Translator {
                 let awaits = self.wanted.has(Channel::Trades, &product)
                     && !before.has(Channel::Trades, &product);
                 if awaits {
-                    market.subscribed(true);
+                    market.subscribed(true, at);
                 }
                 self.markets.insert(product, market);
             } else {
@@ -156,9 +161,21 @@ impl Translator {
         self.last_received_at = at;
         self.numbers = None;
         self.clock = None;
+        self.again.clear();
         for (product, market) in &mut self.markets {
-            market.subscribed(self.wanted.has(Channel::Trades, product));
+            market.subscribed(self.wanted.has(Channel::Trades, product), at);
         }
+    }
+
+    /// Frames to send on the live connection, because frames were lost on it.
+    pub fn requests_again(&mut self, at: EventTime) -> Vec<String> {
+        let again = self.again.take(&self.wanted, at);
+        for product in again.products(Channel::Trades) {
+            if let Some(market) = self.markets.get_mut(product) {
+                market.subscribed_again(at);
+            }
+        }
+        again::requests(self.protocol, &self.wanted, &again)
     }
 
     /// The connection ended: what waited for its frames waits no longer, but for the holes, which
@@ -198,6 +215,7 @@ impl Translator {
                 self.counts.unreadable += 1;
                 let seen = self.seen(None, received_at);
                 self.count_number(unreadable.number, seen);
+                self.lost_depth();
                 self.settle(seen, out);
                 Err(unreadable.error)
             }
@@ -234,7 +252,7 @@ impl Translator {
         out: &mut Vec<Output>,
     ) {
         match content {
-            Content::Trades { trades, .. } => self.trades(trades, seen, out),
+            Content::Trades { snapshot, trades } => self.trades(trades, *snapshot, seen, out),
             Content::Quote(quote) => self.quote(quote, seen, out),
             Content::Depth(depth) => self.depth(depth, seen, out),
             Content::Heartbeat {
@@ -257,7 +275,13 @@ impl Translator {
         }
     }
 
-    fn trades(&mut self, trades: &[Trade<'_>], seen: Seen, out: &mut Vec<Output>) {
+    fn trades(
+        &mut self,
+        trades: &[Trade<'_>],
+        is_snapshot: bool,
+        seen: Seen,
+        out: &mut Vec<Output>,
+    ) {
         let mut by_product: BTreeMap<&str, Vec<&Trade<'_>>> = BTreeMap::new();
         for trade in trades {
             by_product.entry(&trade.product).or_default().push(trade);
@@ -270,7 +294,7 @@ impl Translator {
             };
             let mut renumbered = false;
             emit(market, out, |market, events| {
-                renumbered = market.trades(&mut trades, seen, events);
+                renumbered = market.trades(&mut trades, is_snapshot, seen, events);
             });
             if market.is_unsettled() {
                 self.unsettled.insert(product.to_owned());
@@ -362,11 +386,22 @@ impl Translator {
         if self.unsettled.is_empty() {
             return;
         }
+        let can_ask = self.protocol.brings_trades_again();
         for product in std::mem::take(&mut self.unsettled) {
             let Some(market) = self.markets.get_mut(&product) else {
                 continue;
             };
-            emit(market, out, |market, events| market.settle(now, events));
+            emit(market, out, |market, events| {
+                if market.settle(can_ask, now, events) {
+                    self.again.trades(&product);
+                }
+                if events
+                    .iter()
+                    .any(|(_, event)| event.event_type == EventType::Gap)
+                {
+                    self.again.depth(&product);
+                }
+            });
             if market.is_unsettled() {
                 self.unsettled.insert(product);
             }
@@ -380,9 +415,19 @@ impl Translator {
         declare: impl FnOnce(&mut Series) -> Vec<crate::series::Hole>,
     ) {
         let holes = self.numbers.as_mut().map(declare).unwrap_or_default();
+        if !holes.is_empty() {
+            self.lost_depth();
+        }
         for hole in holes {
             let gap = self.feed.gap(&hole, self.connected_at, received_at);
             out.push(Output::Event(Audience::Feed, gap));
+        }
+    }
+
+    /// A frame was lost, and it may have been a change of any market's depth.
+    fn lost_depth(&mut self) {
+        for product in self.wanted.products(Channel::Depth) {
+            self.again.depth(product);
         }
     }
 }

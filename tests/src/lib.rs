@@ -8,7 +8,9 @@
 )]
 
 pub mod documented;
+pub mod folder;
 pub mod installation;
+pub mod market;
 pub mod recording;
 pub mod samples;
 pub mod tables;
@@ -17,10 +19,24 @@ pub mod trades;
 
 use std::time::{Duration, Instant};
 
+use runtime::config::{Environment, Key};
+
 pub use installation::Installation;
 
 /// Longer than any step of a test takes, on a machine that builds something else meanwhile.
 pub const PATIENCE: Duration = Duration::from_secs(90);
+
+const SOAK: Key = Key {
+    name: "PULSE_SOAK",
+    default: Some("0"),
+    doc: "Runs the tests that have a short form whole, unless it is 0.",
+};
+
+/// True when tests that have a short form are to run whole.
+pub fn is_soak() -> bool {
+    let soak = Environment::of_process().text(&SOAK);
+    soak.is_some_and(|soak| soak != "0")
+}
 
 /// Polls until `probe` gives something, and fails with what it said last when it never does.
 ///

@@ -44,6 +44,11 @@ impl Protocol for AdvancedFeed {
         frames
     }
 
+    /// The last hundred or so.
+    fn brings_trades_again(&self) -> bool {
+        true
+    }
+
     fn read<'a>(&self, text: &'a str) -> Result<Frame<'a>, Unreadable> {
         let envelope: Envelope<'a> = serde_json::from_str(text).map_err(|e| json_error(&e))?;
         let number = optional_id("sequence_num", envelope.sequence_num)?;

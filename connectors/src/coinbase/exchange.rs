@@ -38,6 +38,11 @@ impl Protocol for ExchangeFeed {
         frames
     }
 
+    /// `last_match` is one trade, and those between leaving and coming back would be lost for it.
+    fn brings_trades_again(&self) -> bool {
+        false
+    }
+
     fn read<'a>(&self, text: &'a str) -> Result<Frame<'a>, Unreadable> {
         let fields: Fields<'a> = serde_json::from_str(text).map_err(|e| json_error(&e))?;
         Ok(fields.frame()?)

@@ -47,6 +47,24 @@ impl Feed {
         said
     }
 
+    /// The channels of the frames that it would send now, `-` for one that it leaves.
+    fn again(&mut self) -> String {
+        let requests = self.translator.requests_again(self.received_at);
+        let channels = requests.iter().map(|request| {
+            let request: serde_json::Value = serde_json::from_str(request).unwrap();
+            let sign = if request["type"] == "subscribe" {
+                "+"
+            } else {
+                "-"
+            };
+            match &request["channels"][0] {
+                serde_json::Value::Null => format!("{sign}{}", request["channel"]),
+                channel => format!("{sign}{}", channel["name"]),
+            }
+        });
+        channels.collect::<Vec<_>>().join(" ").replace('"', "")
+    }
+
     fn connected(&mut self) {
         self.translator.connected(self.received_at);
     }
@@ -271,6 +289,72 @@ fn a_reconnect_names_what_its_snapshot_does_not_bring() {
         feed.frame(&trades(0, "snapshot", &[19, 18], 50.0)),
         "A[15-17]@1 A18 A19"
     );
+}
+
+#[test]
+fn a_hole_is_asked_for_and_named_only_when_the_snapshot_does_not_bring_it() {
+    let mut feed = Feed::new(Exchange::CoinbaseAdvanced);
+    feed.frame(&trades(0, "snapshot", &[10], 0.0));
+    feed.frame(&trades(1, "update", &[15], 1.0));
+    assert_eq!(feed.again(), "", "it may only be out of order");
+    assert_eq!(feed.frame(&trades(2, "update", &[16], 2.0)), "A16");
+    assert_eq!(feed.again(), "-market_trades +market_trades");
+    assert_eq!(feed.frame(&trades(3, "update", &[17], 8.0)), "A17");
+    assert_eq!(feed.again(), "", "the answer is awaited");
+    let snapshot = trades(4, "snapshot", &[17, 16, 15, 14, 13], 8.0);
+    assert_eq!(feed.frame(&snapshot), "A[11-12]@0 A13 A14");
+    assert_eq!(feed.finish(), "");
+    assert_eq!(feed.translator.counts().trades.late, 0);
+}
+
+#[test]
+fn a_snapshot_that_never_comes_is_awaited_for_ten_seconds() {
+    let mut feed = Feed::new(Exchange::CoinbaseAdvanced);
+    feed.frame(&trades(0, "snapshot", &[10], 0.0));
+    feed.frame(&trades(1, "update", &[12], 1.0));
+    feed.frame(&trades(2, "update", &[13], 2.0));
+    assert_ne!(feed.again(), "");
+    feed.pass_ms(9_990);
+    assert_eq!(feed.frame(&trades(3, "update", &[14], 90.0)), "A14");
+    feed.pass_ms(10);
+    assert_eq!(
+        feed.frame(&trades(4, "update", &[15], 91.0)),
+        "A15 A[11-11]@0"
+    );
+}
+
+#[test]
+fn a_hole_of_before_a_reconnect_waits_for_the_snapshot() {
+    let mut feed = Feed::new(Exchange::CoinbaseAdvanced);
+    feed.frame(&trades(0, "snapshot", &[10], 0.0));
+    feed.frame(&trades(1, "update", &[12], 1.0));
+    feed.disconnected();
+    feed.connected();
+    assert_eq!(feed.frame(&beat(0, 30.0)), "");
+    assert_eq!(feed.frame(&trades(1, "update", &[13], 31.0)), "A13");
+    assert_eq!(feed.frame(&trades(2, "snapshot", &[12, 11], 1.0)), "A11");
+    assert_eq!(feed.finish(), "");
+}
+
+#[test]
+fn depth_is_asked_for_again_after_lost_frames() {
+    let mut feed = Feed::new(Exchange::CoinbaseAdvanced);
+    feed.frame(&beat(0, 1.0));
+    feed.frame(&beat(2, 1.5));
+    assert_eq!(feed.again(), "");
+    assert_eq!(feed.frame(&beat(3, 3.0)), "feed[1-1]@0");
+    assert_eq!(feed.again(), "-level2 +level2");
+    feed.frame("garbage");
+    assert_eq!(feed.again(), "", "at most once a minute");
+    feed.pass_ms(60_000);
+    assert_eq!(feed.again(), "-level2 +level2");
+
+    let mut feed = Feed::new(Exchange::CoinbaseExchange);
+    feed.frame(&traded("last_match", "A", 10, 1.0));
+    feed.frame(&matched("A", 12, 2.0));
+    assert_eq!(feed.frame(&matched("A", 13, 9.0)), "A13 A[11-11]@1");
+    assert_eq!(feed.again(), "-level2_batch +level2_batch");
+    assert_eq!(feed.finish(), "");
 }
 
 #[test]

@@ -126,7 +126,6 @@ impl Driver {
             if self.clients.is_empty() && self.speed == Speed::Max {
                 self.wait_for_clients().await;
             }
-            self.pass_outage();
             let due = self.due(self.world.next_at_us());
             if due > clock::monotonic() {
                 tokio::select! {
@@ -164,8 +163,9 @@ impl Driver {
         }
     }
 
-    /// A connection was broken: meanwhile the market goes on, and nobody sees it.
-    fn pass_outage(&mut self) {
+    /// A connection was broken: before its client is served again the market goes on, for those
+    /// who are still there.
+    async fn pass_outage(&mut self) {
         let outage_us = self.shared.outage_us.swap(0, Ordering::Relaxed);
         if outage_us == 0 || self.speed != Speed::Max {
             return;
@@ -176,12 +176,12 @@ impl Driver {
             if self.world.is_closing() {
                 return;
             }
-            let happening = self.world.next();
-            self.record(&happening);
+            self.advance().await;
         }
     }
 
     async fn serve(&mut self, request: Request) {
+        self.pass_outage().await;
         let Request {
             client,
             asked,

@@ -116,6 +116,8 @@ fn translate(options: &MarketOptions, feed: Exchange, frames: &[String]) -> (Vec
         unreadable_count += usize::from(read.is_err());
     }
     assert_eq!(translator.counts().unwanted, 0);
+    // Nobody answers the requests for what was lost, so it waits for the end to be named.
+    translator.finish(received_at, &mut out);
     (out, unreadable_count)
 }
 
