@@ -111,7 +111,7 @@ impl Listing {
     /// For people.
     pub fn to_text(&self) -> String {
         if self.count == 0 {
-            return "no dead letters\n".to_owned();
+            return format!("no dead letters\n{}", self.unreadable());
         }
         let mut table = Table::new(&[
             ("NUMBER", Align::Right),
@@ -144,14 +144,15 @@ impl Listing {
             true => format!("{} in all", self.count),
             false => format!("the latest {shown} of {}; --limit shows more", self.count),
         };
-        let mut text = format!("{table}\n{all}: {reasons}\n");
-        if self.unreadable_count > 0 {
-            let count = self.unreadable_count;
-            text.push_str(&format!(
-                "{count} records of the topic are no dead letters\n"
-            ));
+        format!("{table}\n{all}: {reasons}\n{}", self.unreadable())
+    }
+
+    /// What there is to say of records that somebody else put on the topic.
+    fn unreadable(&self) -> String {
+        match self.unreadable_count {
+            0 => String::new(),
+            count => format!("{count} records of the topic are no dead letters\n"),
         }
-        text
     }
 }
 

@@ -1,0 +1,218 @@
+//! `pulse dlq` as a process on a real topic: what it lists and shows, and what it puts back, how
+//! fast, and how often.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
+
+use std::process::Command;
+
+use pulse::stack::binary;
+use runtime::kafka::Outgoing;
+use schemas::control::Limits;
+use schemas::ids::{Stream, TenantId};
+use schemas::meter::built_in;
+use serde_json::Value;
+use tests::trades::{self, Trade};
+use tests::{Installation, eventually, topic};
+
+/// How many records of each kind are put on the topic.
+const TRUNCATED: usize = 8;
+const FUTURE: usize = 2;
+
+struct Desk {
+    installation: Installation,
+    tenant: TenantId,
+}
+
+impl Desk {
+    async fn start() -> Self {
+        let mut installation = Installation::start().await;
+        let tenant = installation
+            .tenant("acme", Limits::default(), &built_in())
+            .await;
+        installation.role("pulse-metrics", "0", &[]).await;
+        Self {
+            installation,
+            tenant,
+        }
+    }
+
+    fn topic(&self, stream: Stream) -> String {
+        self.tenant.topic(stream).to_string()
+    }
+
+    /// What `pulse dlq` prints, run to its end.
+    fn dlq(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(binary("pulse").unwrap());
+        command.envs(self.installation.stack.environment());
+        command
+            .arg("--data")
+            .arg(self.installation.stack.folder().join("none"));
+        command.arg("dlq").args(arguments);
+        let output = command.args(["--tenant", "acme"]).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let arguments = [arguments, &["--json"]].concat();
+        serde_json::from_str(&self.dlq(&arguments)).unwrap()
+    }
+
+    async fn until_letters(&self, count: usize) {
+        eventually(&format!("{count} letters"), async || {
+            match self.json(&["list"])["count"].as_u64() {
+                Some(found) if found == count as u64 => Ok(()),
+                found => Err(format!("{found:?}")),
+            }
+        })
+        .await;
+    }
+
+    fn event_count(&self) -> i64 {
+        topic::count(&self.installation.kafka(), &self.topic(Stream::Events))
+    }
+
+    /// Puts records that nobody can use on the topic of events.
+    async fn spoil(&self) {
+        let good = trade(1, 1_790_000_000_000_000);
+        let (key, bytes) = trades::record(&good);
+        let truncated = bytes[..bytes.len() / 2].to_vec();
+        let mut records = vec![(key.clone(), truncated); TRUNCATED];
+        let year_9999 = trades::record(&trade(2, 253_402_300_799_000_000)).1;
+        records.extend(vec![(key, year_9999); FUTURE]);
+        let events = self.topic(Stream::Events);
+        self.installation.publish(&events, &records).await;
+        self.until_letters(TRUNCATED + FUTURE).await;
+    }
+}
+
+fn trade(id: i64, at_us: i64) -> Trade {
+    let unit = 1_000_000_000_000_000_000;
+    Trade {
+        subject: "test:A".into(),
+        at_us,
+        id,
+        price: 7 * unit,
+        size: unit,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_are_listed_by_filter_shown_with_bytes_and_garbage_among_them_is_seen() {
+    let mut desk = Desk::start().await;
+    assert_eq!(desk.dlq(&["list"]), "no dead letters\n");
+    let letters = desk.topic(Stream::DeadLetters);
+    let garbage = [Outgoing::keyed(&letters, b"nobody's", b"put here by hand")];
+    desk.installation.publish_records(&garbage).await;
+    let alone = desk.dlq(&["list"]);
+    assert!(
+        alone.contains("1 records of the topic are no dead letters"),
+        "{alone}"
+    );
+
+    desk.spoil().await;
+    let all = desk.json(&["list", "--limit", "3"]);
+    assert_eq!(all["letters"].as_array().unwrap().len(), 3);
+    assert_eq!(all["by_reason"]["truncated"], TRUNCATED);
+    assert_eq!(all["by_reason"]["future"], FUTURE);
+    assert_eq!(all["unreadable_count"], 1);
+    let future = desk.json(&["list", "--reason", "future"]);
+    assert_eq!(
+        (
+            &future["count"],
+            future["letters"].as_array().unwrap().len()
+        ),
+        (&FUTURE.into(), FUTURE)
+    );
+    assert_eq!(desk.json(&["list", "--source", "coinbase"])["count"], 0);
+    assert_eq!(desk.json(&["list", "--until", "1h"])["count"], 0);
+    let text = desk.dlq(&["list"]);
+    assert!(
+        text.contains("pulse.acme.events[") && text.contains("truncated 8"),
+        "{text}"
+    );
+
+    let letter = &future["letters"][0];
+    let shown = desk.dlq(&["show", &letter["number"].to_string()]);
+    let place = format!(
+        "pulse.acme.events[{}]@{}",
+        letter["partition"], letter["offset"]
+    );
+    assert!(
+        shown.contains(&place) && shown.contains("future"),
+        "{shown}"
+    );
+    assert!(shown.contains("00000000  00 "), "its first bytes: {shown}");
+    desk.installation.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_does_nothing_and_a_real_one_keeps_filter_and_rate() {
+    let mut desk = Desk::start().await;
+    desk.spoil().await;
+    let before = desk.event_count();
+    let back = format!("back to {}", desk.topic(Stream::Events));
+    let dry = desk.json(&["replay"]);
+    assert_eq!(dry["verdicts"][&back], TRUNCATED + FUTURE);
+    assert_eq!(dry["put_back_count"], 0);
+    assert!(desk.dlq(&["replay"]).contains("nothing was done"));
+    assert_eq!(desk.event_count(), before);
+
+    let done = desk.json(&[
+        "replay",
+        "--reason",
+        "truncated",
+        "--execute",
+        "--rate",
+        "4",
+    ]);
+    assert_eq!(
+        (&done["put_back_count"], &done["refused_count"]),
+        (&TRUNCATED.into(), &0.into())
+    );
+    let events = topic::read(&desk.installation.kafka(), &desk.topic(Stream::Events));
+    assert_eq!(events.len() as i64, before + TRUNCATED as i64);
+    let mut at_ms: Vec<_> = events.iter().map(|record| record.appended_at_ms).collect();
+    at_ms.sort_unstable();
+    let again = &at_ms[TRUNCATED + FUTURE..];
+    // Four a second leave a quarter of a second between two.
+    let least_ms = (TRUNCATED as i64 - 1) * 250;
+    let took_ms = again[TRUNCATED - 1] - again[0];
+    assert!(
+        took_ms >= least_ms - 50,
+        "{took_ms} ms for {TRUNCATED} records"
+    );
+    desk.until_letters(2 * TRUNCATED + FUTURE).await;
+    desk.installation.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_again_and_again_does_not_go_round_for_ever() {
+    let mut desk = Desk::start().await;
+    desk.spoil().await;
+    let back = format!("back to {}", desk.topic(Stream::Events));
+    let often = "stays: it was put back too often: mend what refuses it, or use --force";
+    // Each letter is put back in each round, so their number doubles until a chain is too long.
+    let replay = [
+        "replay",
+        "--reason",
+        "future",
+        "--execute",
+        "--rate",
+        "1000",
+    ];
+    let mut letters = FUTURE;
+    for _ in 0..3 {
+        assert_eq!(desk.json(&replay)["put_back_count"], letters);
+        letters *= 2;
+        desk.until_letters(TRUNCATED + letters).await;
+    }
+    let dry = desk.json(&replay[..3]);
+    assert_eq!(dry["verdicts"][often], FUTURE, "{dry}");
+    assert_eq!(dry["verdicts"][&back], letters - FUTURE, "{dry}");
+    let forced = desk.json(&["replay", "--reason", "future", "--force"]);
+    assert_eq!(forced["verdicts"][&back], letters, "{forced}");
+    desk.installation.stop_all().await;
+}
