@@ -31,7 +31,7 @@ test: programs
 
 soak: programs
 	$(CARGO_TARGET_DIR)/debug/fetch-stack
-	PULSE_SOAK=1 cargo test --workspace
+	PULSE_SOAK=1 PROPTEST_CASES=20000 cargo test --workspace
 
 check:
 	.ci/run

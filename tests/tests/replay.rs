@@ -16,7 +16,7 @@ use schemas::meter::built_in;
 use serde_json::Value;
 use tests::recording::Recording;
 use tests::trades::{self, Candle, CandleKey, Trade};
-use tests::{Installation, eventually, tables, topic};
+use tests::{Installation, eventually, is_soak, tables, topic};
 
 const SHORT_MS: [i64; 2] = [1_000, 60_000];
 const LONG_MS: [i64; 3] = [300_000, 3_600_000, 86_400_000];
@@ -27,7 +27,7 @@ struct Story {
     speed: Speed,
     disconnects: &'static [u64],
     /// Programs that are killed with -9, one after the other, each when more has come.
-    kills: &'static [&'static str],
+    kills: Vec<&'static str>,
     /// A second metrics process comes and goes, and another is frozen beyond its session.
     company: bool,
 }
@@ -35,7 +35,7 @@ struct Story {
 const PLAIN: Story = Story {
     speed: Speed::Max,
     disconnects: &[],
-    kills: &[],
+    kills: vec![],
     company: false,
 };
 
@@ -105,7 +105,7 @@ impl Line {
     }
 
     async fn tell(&mut self, story: &Story) {
-        for program in story.kills {
+        for program in &story.kills {
             let before = self.event_count();
             eventually("more has come", async || match self.event_count() {
                 count if count > before => Ok(()),
@@ -348,9 +348,11 @@ async fn at_speed_10_over_three_disconnects() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_each_process_killed_in_turn() {
+    // Slow enough that all of it happens while frames still come.
+    let (speed, count) = if is_soak() { (1.0, 20) } else { (10.0, 3) };
     let story = Story {
-        speed: Speed::Times(10.0),
-        kills: &ROLES,
+        speed: Speed::Times(speed),
+        kills: ROLES.into_iter().cycle().take(count).collect(),
         ..PLAIN
     };
     check(Recording::Advanced, story).await;
