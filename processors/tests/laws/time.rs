@@ -1,6 +1,6 @@
 //! Repeats, silences and absences: what time may do to a market's candles, which is nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use schemas::control::Limits;
@@ -44,33 +44,68 @@ fn end_of(line: &mut Line, last_ms: i64) -> BTreeMap<(String, i64, i64), Candle>
     line.fired()
 }
 
+/// What comes after the trades that will be served again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Course {
+    /// The market goes on, and so does its clock.
+    Goes,
+    /// After an hour the market falls silent; another one goes on.
+    Silent,
+    /// The market goes on, and all of it is appended within a minute.
+    Fast,
+}
+
+impl Course {
+    /// 21 hours of one trade each ten seconds, with the moments at which they are appended.
+    fn arrivals(self) -> Vec<(i64, Event)> {
+        let mut events = market(21 * 360, 10_000);
+        if self == Self::Silent {
+            let other = |event: &mut Event| event.subject = "coinbase:ETH-USD".into();
+            events[360..].iter_mut().for_each(other);
+        }
+        let appended_ms = |event: &Event| match self {
+            Self::Goes | Self::Silent => occurred_ms(event) + 20,
+            Self::Fast => {
+                BEGIN_MS + 22 * HOUR_MS + (occurred_ms(event) - BEGIN_MS) / (22 * MINUTE_MS)
+            }
+        };
+        events.into_iter().map(|e| (appended_ms(&e), e)).collect()
+    }
+}
+
 #[test]
 fn repeats_after_minutes_and_hours_change_no_candle_of_any_length() {
-    // 21 hours of one trade each ten seconds.
-    let events = market(21 * 360, 10_000);
-    let last_ms = occurred_ms(&events[events.len() - 1]);
-    let mut undisturbed = run_live(&events);
-    let expected = end_of(&mut undisturbed, last_ms);
-    let widths: std::collections::BTreeSet<i64> = expected.keys().map(|key| key.1).collect();
-    assert_eq!(widths.len(), 5, "every length has fired: {widths:?}");
-
-    for after_ms in [11 * MINUTE_MS, 2 * HOUR_MS, 20 * HOUR_MS] {
-        let mut line = Line::new(Limits::default());
-        let mut again = events.iter().peekable();
-        let mut repeat_count = 0;
-        for event in &events {
-            let now_ms = occurred_ms(event) + 20;
-            while let Some(old) = again.next_if(|old| occurred_ms(old) + after_ms <= now_ms) {
-                line.feed(now_ms, old);
-                repeat_count += 1;
-            }
-            line.feed(now_ms, event);
+    for course in [Course::Goes, Course::Silent, Course::Fast] {
+        let arrivals = course.arrivals();
+        let last_ms = arrivals[arrivals.len() - 1].0;
+        let mut undisturbed = Line::new(Limits::default());
+        for (at_ms, event) in &arrivals {
+            undisturbed.feed(*at_ms, event);
         }
-        assert!(repeat_count > 300, "{repeat_count} trades were repeated");
-        assert_eq!(end_of(&mut line, last_ms), expected, "{after_ms} ms later");
-        let counts = line.counts();
-        assert_eq!(counts.counted, events.len() as u64);
-        assert_eq!(counts.late + counts.duplicate, repeat_count);
+        let expected = end_of(&mut undisturbed, last_ms);
+        let widths: BTreeSet<i64> = expected.keys().map(|key| key.1).collect();
+        assert_eq!(widths.len(), 5, "every length has fired: {widths:?}");
+        assert_eq!(undisturbed.counts().counted, arrivals.len() as u64);
+
+        for after_ms in [11 * MINUTE_MS, 2 * HOUR_MS, 20 * HOUR_MS] {
+            let mut line = Line::new(Limits::default());
+            let mut again = arrivals.iter().map(|(_, event)| event).peekable();
+            let mut repeat_count = 0;
+            for (at_ms, event) in &arrivals {
+                let upto_ms = occurred_ms(event) - after_ms;
+                while let Some(old) = again.next_if(|old| occurred_ms(old) <= upto_ms) {
+                    line.feed(*at_ms, old);
+                    repeat_count += 1;
+                }
+                line.feed(*at_ms, event);
+            }
+            assert!(repeat_count > 300, "{repeat_count} trades were repeated");
+            let of = format!("{course:?}, {after_ms} ms later");
+            assert_eq!(end_of(&mut line, last_ms), expected, "{of}");
+            let counts = line.counts();
+            assert_eq!(counts.counted, arrivals.len() as u64, "{of}");
+            assert_eq!(counts.late + counts.duplicate, repeat_count, "{of}");
+        }
     }
 }
 
