@@ -187,7 +187,6 @@ impl Driver {
             asked,
             to_client,
         } = request;
-        self.shared.subscribed(client);
         let mut places: Vec<usize> = asked.channels.iter().flat_map(|(_, p)| p.clone()).collect();
         places.sort_unstable();
         places.dedup();

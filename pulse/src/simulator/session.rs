@@ -161,6 +161,8 @@ impl Session {
                     self.socket.send(Message::text(error)).await?;
                     return Ok(());
                 };
+                // Said here and not by who answers: that may be after this client has left.
+                self.shared.subscribed(self.id);
                 let request = Request {
                     client: self.id,
                     asked,

@@ -10,10 +10,11 @@ use schemas::control::Channel;
 use schemas::decimal::Decimal;
 use schemas::event::{Event, EventType};
 
+use super::driver::ToClient;
 use super::faults::{Action, Faults};
 use super::market::Made;
 use super::truth::TrueTrade;
-use super::words::Words;
+use super::words::{Asked, Chan, Words};
 use super::world::{Happening, World};
 use super::*;
 

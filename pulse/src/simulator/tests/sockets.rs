@@ -201,6 +201,42 @@ async fn an_outage_passes_before_the_client_is_served_again() {
     simulator.stop().await;
 }
 
+/// Its answer finds nobody, and whoever waits for the end does not wait for it.
+#[tokio::test]
+async fn a_request_of_a_client_that_left_holds_nothing_up() {
+    let options = market(28, 1);
+    let shared = Arc::new(Shared::new(Truth::default(), FaultOptions::default(), 64));
+    let names = options.products.iter().map(|name| name.as_str().into());
+    shared.truth.name(names.collect());
+    let (requests, inbox) = mpsc::channel(8);
+    let waiting = Waiting {
+        options,
+        speed: Speed::Max,
+        requests: inbox,
+        shared: Arc::clone(&shared),
+    };
+    let task = tokio::spawn(waiting.run());
+    let request = |client, to_client| driver::Request {
+        client,
+        to_client,
+        asked: Asked {
+            subscribe: true,
+            channels: vec![(Chan::Trades, [0].into())],
+            unknown: vec![],
+        },
+    };
+    let (to_gone, from_gone) = mpsc::channel(1);
+    drop(from_gone);
+    requests.send(request(1, to_gone)).await.unwrap();
+    let (to_client, mut from_market) = mpsc::channel(64);
+    shared.subscribed(2);
+    requests.send(request(2, to_client)).await.unwrap();
+    while !matches!(from_market.recv().await.unwrap(), ToClient::End) {}
+    shared.served(2);
+    assert!(shared.status().finished);
+    task.abort();
+}
+
 fn now() -> EventTime {
     EventTime::from_us(clock::now_us())
 }
