@@ -40,8 +40,24 @@ pub struct Figures {
     pub lag: Option<i64>,
     /// When they were taken, by this machine's clock, in ms; 0 for never.
     pub at_ms: i64,
+    /// When the metrics process last told what it counts; 0 for never.
+    pub counts_at_ms: i64,
     /// Why they could not be taken since.
     pub trouble: Option<String>,
+}
+
+impl Figures {
+    /// Takes newer ones. Counts that they lack stay as they were, and age.
+    pub fn replace(&mut self, newer: Self) {
+        let before = std::mem::replace(self, newer);
+        if self.counts_at_ms == 0 {
+            self.counts_at_ms = before.counts_at_ms;
+            self.pipeline = Pipeline {
+                events_per_second: self.pipeline.events_per_second,
+                ..before.pipeline
+            };
+        }
+    }
 }
 
 /// One line of what has just happened.

@@ -24,6 +24,8 @@ use columns::{Column, Columns};
 const SIZE_MIN: (u16, u16) = (20, 5);
 /// From this width on, the pipeline's figures stand beside the updates.
 const WIDE: u16 = 100;
+/// From this height on, what is wrong gets a line of its own under them where they do not.
+const FOOT_FROM: u16 = 10;
 /// How wide they are there.
 const PIPELINE_WIDTH: u16 = 30;
 
@@ -34,7 +36,7 @@ pub fn draw(frame: &mut Frame<'_>, board: &Board, now_ms: i64) {
         frame.render_widget(Paragraph::new("too small"), area);
         return;
     }
-    let rows = Rows::of(area, board);
+    let rows = Rows::of(area, board, now_ms);
     let [head, markets, updates, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(rows.markets),
@@ -53,7 +55,8 @@ pub fn draw(frame: &mut Frame<'_>, board: &Board, now_ms: i64) {
         }
         false => {
             frame.render_widget(update_list(board, now_ms, updates), updates);
-            frame.render_widget(pipeline::line(board, now_ms, foot.width), foot);
+            let size = (foot.width, foot.height);
+            frame.render_widget(pipeline::foot(board, now_ms, size), foot);
         }
     }
 }
@@ -67,8 +70,11 @@ struct Rows {
 
 impl Rows {
     /// The markets get what they need, but the updates keep a third, up to five lines.
-    fn of(area: Rect, board: &Board) -> Self {
-        let foot = u16::from(area.width < WIDE);
+    fn of(area: Rect, board: &Board, now_ms: i64) -> Self {
+        let foot = match area.width < WIDE {
+            true if area.height >= FOOT_FROM => pipeline::foot_height(board, now_ms),
+            is_narrow => u16::from(is_narrow),
+        };
         // The head, the heads of both tables.
         let room = area.height.saturating_sub(3 + foot);
         let updates_min = (room / 3).clamp(1, 5);

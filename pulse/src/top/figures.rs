@@ -41,7 +41,7 @@ pub async fn keep(access: Access, tenant: TenantId, board: SharedBoard, shutdown
     while !shutdown.is_requested() {
         let figures = taker.figures().await;
         on(&board, |board| match figures {
-            Ok(figures) => board.figures = figures,
+            Ok(figures) => board.figures.replace(figures),
             // The old ones stay, and age.
             Err(trouble) => board.figures.trouble = Some(trouble),
         });
@@ -80,10 +80,12 @@ impl Taker {
             Ok(samples) => (Some(samples), None),
             Err(trouble) => (None, Some(trouble)),
         };
+        let at_ms = clock::now_ms();
         let figures = Figures {
+            counts_at_ms: if samples.is_some() { at_ms } else { 0 },
             pipeline: Pipeline::read(samples.as_ref(), rate),
             lag: Some(lags.total()),
-            at_ms: clock::now_ms(),
+            at_ms,
             trouble,
         };
         self.before = Some((now, lags));

@@ -8,65 +8,88 @@ use super::super::board::Board;
 use super::{aged, fill, is_old, time_of_day};
 use crate::cli::text;
 
-/// Each figure: its name, its short name, its value, and whether somebody should look.
-fn figures(board: &Board) -> [(&'static str, &'static str, String, bool); 5] {
-    let unknown = || "?".to_owned();
-    let count = |value: Option<u64>| {
-        let value = value.map(|value| i64::try_from(value).unwrap_or(i64::MAX));
-        value.map_or_else(unknown, text::count)
-    };
-    let pipeline = &board.figures.pipeline;
-    let rate = pipeline.events_per_second.map_or_else(unknown, text::rate);
-    let lag = board.figures.lag.map_or_else(unknown, text::count);
-    let is_some = |value: Option<u64>| value.is_some_and(|value| value > 0);
-    [
-        ("events/s", "ev/s", rate, false),
-        (
-            "lag",
-            "lag",
-            lag,
-            board.figures.lag.is_some_and(|lag| lag > 100_000),
-        ),
-        ("late", "late", count(pipeline.late), is_some(pipeline.late)),
-        (
-            "dead-lettered",
-            "dead",
-            count(pipeline.dead_lettered),
-            is_some(pipeline.dead_lettered),
-        ),
-        ("duplicates", "dup", count(pipeline.duplicate), false),
-    ]
+/// A figure as it is shown.
+struct Figure {
+    name: &'static str,
+    short: &'static str,
+    value: String,
+    /// Somebody should look.
+    is_marked: bool,
+    at_ms: i64,
 }
 
-/// Why the figures are old, and since when.
-fn since(board: &Board) -> String {
-    match board.figures.at_ms {
-        0 => "not known yet".to_owned(),
-        at_ms => format!("since {}", time_of_day(at_ms)),
+impl Figure {
+    fn style(&self, now_ms: i64) -> Style {
+        let emphasis = match self.is_marked {
+            true => Style::new().fg(Color::Yellow),
+            false => Style::new(),
+        };
+        emphasis.patch(aged(is_old(self.at_ms, now_ms)))
     }
 }
 
-fn emphasis(is_marked: bool) -> Style {
-    match is_marked {
-        true => Style::new().fg(Color::Yellow),
-        false => Style::new(),
+fn figures(board: &Board) -> [Figure; 5] {
+    let (all, pipeline) = (&board.figures, &board.figures.pipeline);
+    let unknown = || "?".to_owned();
+    let measured = |name, short, value: Option<String>, is_marked| Figure {
+        name,
+        short,
+        value: value.unwrap_or_else(unknown),
+        is_marked,
+        at_ms: all.at_ms,
+    };
+    let counted = |name, short, value: Option<u64>, is_fault: bool| Figure {
+        name,
+        short,
+        value: value.map_or_else(unknown, |value| {
+            text::count(i64::try_from(value).unwrap_or(i64::MAX))
+        }),
+        is_marked: is_fault && value.is_some_and(|value| value > 0),
+        at_ms: all.counts_at_ms,
+    };
+    let is_far_behind = all.lag.is_some_and(|lag| lag > 100_000);
+    let rate = pipeline.events_per_second.map(text::rate);
+    [
+        measured("events/s", "ev/s", rate, false),
+        measured("lag", "lag", all.lag.map(text::count), is_far_behind),
+        counted("late", "late", pipeline.late, true),
+        counted("dead-lettered", "dead", pipeline.dead_lettered, true),
+        counted("duplicates", "dup", pipeline.duplicate, false),
+    ]
+}
+
+/// Since when figures are old, where they are.
+fn since(board: &Board, now_ms: i64) -> Option<String> {
+    let figures = &board.figures;
+    if is_old(figures.at_ms, now_ms) {
+        return Some(match figures.at_ms {
+            0 => "not known yet".to_owned(),
+            at_ms => format!("since {}", time_of_day(at_ms)),
+        });
+    }
+    let at_ms = figures.counts_at_ms;
+    (at_ms != 0 && is_old(at_ms, now_ms)).then(|| format!("counts since {}", time_of_day(at_ms)))
+}
+
+/// How many lines the foot has: what is wrong gets one of its own.
+pub(super) fn foot_height(board: &Board, now_ms: i64) -> u16 {
+    let is_well = board.figures.trouble.is_none() && board.trouble.is_none();
+    match is_well && since(board, now_ms).is_none() {
+        true => 1,
+        false => 2,
     }
 }
 
 pub(super) fn panel(board: &Board, now_ms: i64) -> Paragraph<'static> {
-    let is_old = is_old(board.figures.at_ms, now_ms);
     let dim = Style::new().add_modifier(Modifier::DIM);
     let mut lines = vec![Line::styled("PIPELINE", dim)];
-    for (name, _, value, is_marked) in figures(board) {
-        let spans = vec![
-            Span::styled(format!("{name:14}"), dim),
-            Span::styled(format!("{value:>14}"), emphasis(is_marked)),
-        ];
-        lines.push(Line::from(spans).patch_style(aged(is_old)));
+    for figure in figures(board) {
+        lines.push(Line::from(vec![
+            Span::styled(format!("{:14}", figure.name), dim),
+            Span::styled(format!("{:>14}", figure.value), figure.style(now_ms)),
+        ]));
     }
-    if is_old {
-        lines.push(Line::styled(since(board), dim));
-    }
+    lines.extend(since(board, now_ms).map(|since| Line::styled(since, dim)));
     for trouble in [&board.figures.trouble, &board.trouble]
         .into_iter()
         .flatten()
@@ -78,36 +101,41 @@ pub(super) fn panel(board: &Board, now_ms: i64) -> Paragraph<'static> {
     Paragraph::new(lines)
 }
 
-pub(super) fn line(board: &Board, now_ms: i64, width: u16) -> Paragraph<'static> {
-    let is_old = is_old(board.figures.at_ms, now_ms);
-    let trouble = board.figures.trouble.as_ref().or(board.trouble.as_ref());
+/// The figures in a line and, where there is room, what is wrong in another.
+pub(super) fn foot(board: &Board, now_ms: i64, (width, height): (u16, u16)) -> Paragraph<'static> {
+    let dim = Style::new().add_modifier(Modifier::DIM);
     let mut spans = Vec::new();
     let mut room = usize::from(width);
-    for (name, short, value, is_marked) in figures(board) {
-        let name = if width >= 60 { name } else { short };
-        let text = match name {
-            "events/s" | "ev/s" => format!("{value} {name}  "),
-            _ => format!("{name} {value}  "),
+    for figure in figures(board) {
+        let name = if width >= 60 {
+            figure.name
+        } else {
+            figure.short
+        };
+        let text = match figure.short {
+            "ev/s" => format!("{} {name}  ", figure.value),
+            _ => format!("{name} {}  ", figure.value),
         };
         if text.trim_end().len() > room {
             break;
         }
         room = room.saturating_sub(text.len());
-        spans.push(Span::styled(text, emphasis(is_marked)));
+        spans.push(Span::styled(text, figure.style(now_ms)));
     }
-    let mut line = Line::from(spans).patch_style(aged(is_old));
-    let words = match (trouble, is_old) {
-        (Some(trouble), _) => Some(Span::styled(
-            fill(trouble, room),
-            Style::new().fg(Color::Red),
-        )),
-        (None, true) => Some(Span::raw(since(board))),
-        (None, false) if room >= 7 => Some(Span::styled(
-            format!("{:>room$}", "q quits"),
-            Style::new().add_modifier(Modifier::DIM),
-        )),
-        (None, false) => None,
-    };
-    line.extend(words);
-    Paragraph::new(line)
+    if height < 2 && room >= 7 {
+        spans.push(Span::styled(format!("{:>room$}", "q quits"), dim));
+    }
+    let mut lines = vec![Line::from(spans)];
+    if height >= 2 {
+        let trouble = board.figures.trouble.as_ref().or(board.trouble.as_ref());
+        let since = since(board, now_ms).map(|since| format!("{since}  "));
+        let since = since.unwrap_or_default();
+        let room = usize::from(width).saturating_sub(since.len());
+        let words = fill(trouble.map_or("", String::as_str), room);
+        lines.push(Line::from(vec![
+            Span::styled(since, dim),
+            Span::styled(words, Style::new().fg(Color::Red)),
+        ]));
+    }
+    Paragraph::new(lines)
 }

@@ -72,6 +72,7 @@ fn board() -> Board {
     };
     board.figures.lag = Some(17);
     board.figures.at_ms = NOW_MS - 300;
+    board.figures.counts_at_ms = NOW_MS - 300;
     board
 }
 
@@ -124,6 +125,7 @@ fn nothing_yet() {
 fn what_is_old_is_dimmed_and_says_since_when() {
     let mut board = board();
     board.figures.at_ms = NOW_MS - 60_000;
+    board.figures.counts_at_ms = NOW_MS - 60_000;
     board.figures.trouble = Some("no broker answers".into());
     let fresh = drawn(&board, 120, 40).backend().buffer().clone();
     assert!(!is_dim(&fresh, line_of(&fresh, "BTC-USD     ")));
@@ -137,6 +139,43 @@ fn what_is_old_is_dimmed_and_says_since_when() {
     let buffer = terminal.backend().buffer();
     for words in ["BTC-USD     ", "ETH-USD     ", "since 21:04:48"] {
         assert!(is_dim(buffer, line_of(buffer, words)), "{words}");
+    }
+}
+
+#[test]
+fn a_metrics_process_that_is_gone_leaves_its_counts_dimmed_with_their_time() {
+    let mut board = board();
+    board.figures.replace(Figures {
+        pipeline: Pipeline {
+            events_per_second: Some(99.0),
+            ..Pipeline::default()
+        },
+        lag: Some(18),
+        at_ms: NOW_MS + 60_000,
+        counts_at_ms: 0,
+        trouble: Some("pulse-metrics does not answer".into()),
+    });
+    for (width, height) in [(80, 24), (110, 36)] {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        let now_ms = NOW_MS + 60_000;
+        terminal.draw(|frame| draw(frame, &board, now_ms)).unwrap();
+        let buffer = terminal.backend().buffer();
+        let word_is_dim = |words: &str| {
+            let y = line_of(buffer, words);
+            let text: String = (0..width).map(|x| buffer[(x, y)].symbol()).collect();
+            let x = text[..text.find(words).unwrap()].chars().count() as u16;
+            let end = x + words.chars().count() as u16;
+            (x..end).all(|x| buffer[(x, y)].modifier.contains(Modifier::DIM))
+        };
+        assert!(word_is_dim("counts since 21:05:47"), "{width}");
+        line_of(buffer, "pulse-metrics does not");
+        match width < 100 {
+            true => {
+                assert!(word_is_dim("dead-lettered 3") && word_is_dim("duplicates 12"));
+                assert!(!word_is_dim("99 events/s") && !word_is_dim("lag 18"));
+            }
+            false => assert!(word_is_dim("             3") && !word_is_dim("            18")),
+        }
     }
 }
 
