@@ -1,5 +1,7 @@
-//! The last resort: a process that has work and commits nothing is ended, so that another begins
-//! from the log.
+//! The last resort: a process whose work hangs is ended, so that another begins from the log.
+//!
+//! Waiting for a broker that is away is no hanging: whoever waits in calls that have a bound says
+//! at each of them that it is alive, and goes on waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,13 +25,14 @@ struct State {
 }
 
 impl Watchdog {
-    /// Aborts the process when work stays pending for `limit`: twice the transaction's timeout.
+    /// Aborts the process when work stays pending for `limit` without a sign of life: a multiple of
+    /// what the longest single call may take.
     pub fn start(limit: Duration) -> Self {
         Self::start_with(limit, |pending| {
             let pending_ms = pending.as_millis();
             tracing::error!(
                 pending_ms,
-                "no commit succeeded while work was pending: aborting"
+                "the work hangs: aborting"
             );
             std::process::abort();
         })
@@ -70,6 +73,14 @@ impl Watchdog {
         let _ = since.compare_exchange(IDLE, now, Ordering::AcqRel, Ordering::Acquire);
     }
 
+    /// The work goes on, though it is not done: its time begins anew.
+    pub fn is_alive(&self) {
+        let state = &self.state;
+        if state.pending_since_ms.load(Ordering::Acquire) != IDLE {
+            state.pending_since_ms.store(state.now_ms(), Ordering::Release);
+        }
+    }
+
     /// Everything that was pending is committed, or given up in order.
     pub fn settled(&self) {
         self.state.pending_since_ms.store(IDLE, Ordering::Release);
@@ -102,6 +113,20 @@ mod tests {
         let watchdog = Watchdog::start_with(limit, move |pending| sender.send(pending).unwrap());
         watchdog.pending();
         watchdog.pending();
+        assert!(receiver.recv_timeout(Duration::from_secs(30)).unwrap() >= limit);
+    }
+
+    #[test]
+    fn leaves_a_process_alone_that_waits_and_says_so() {
+        let (sender, receiver) = sync_channel(1);
+        let limit = Duration::from_millis(200);
+        let watchdog = Watchdog::start_with(limit, move |pending| sender.send(pending).unwrap());
+        watchdog.pending();
+        for _ in 0..20 {
+            let ended = receiver.recv_timeout(Duration::from_millis(20));
+            assert_eq!(ended, Err(RecvTimeoutError::Timeout));
+            watchdog.is_alive();
+        }
         assert!(receiver.recv_timeout(Duration::from_secs(30)).unwrap() >= limit);
     }
 

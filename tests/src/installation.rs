@@ -185,13 +185,10 @@ impl Installation {
                 "{name} ended: {}",
                 role.process.log_tail(30)
             );
-            let body = get(&role.listen, "/health/ready").await?;
-            let report: serde_json::Value =
-                serde_json::from_str(&body).map_err(|error| error.to_string())?;
-            if report["ready"] == true {
-                Ok(())
-            } else {
-                Err(body)
+            let report = self.health(name).await?;
+            match report["ready"] == true {
+                true => Ok(()),
+                false => Err(report.to_string()),
             }
         })
         .await;
@@ -202,9 +199,31 @@ impl Installation {
     /// # Panics
     /// When it cannot be started.
     pub async fn kill_and_restart(&mut self, name: &str) {
+        self.kill(name).await;
+        self.start_again(name);
+    }
+
+    /// Kills a role as `kill -9` does; it stays away.
+    pub async fn kill(&self, name: &str) {
+        self.roles[name].process.kill9().await;
+    }
+
+    /// Starts a role again that was killed.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_again(&mut self, name: &str) {
         let role = self.roles.get_mut(name).unwrap();
-        role.process.kill9().await;
         role.process = role.launch.spawn().unwrap();
+    }
+
+    /// What a role says of its health.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn health(&self, name: &str) -> Result<serde_json::Value, String> {
+        let body = get(&self.roles[name].listen, "/health/ready").await?;
+        serde_json::from_str(&body).map_err(|error| error.to_string())
     }
 
     /// Ends a role in order.

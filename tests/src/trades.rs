@@ -4,9 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use schemas::event::{Event, EventType, Severity, Source};
+use runtime::kafka::KafkaConfig;
+use schemas::event::{Event, EventType, EventView, Severity, Source};
+use schemas::ids::{Stream, TenantId};
 use schemas::metric::MetricView;
 use schemas::time::EventTime;
+
+use crate::topic;
 
 /// A trade; prices and sizes in units of 10⁻¹⁸.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -153,6 +157,37 @@ pub fn record(trade: &Trade) -> (Vec<u8>, Vec<u8>) {
     let mut value = vec![];
     event(trade).encode(&mut value);
     (trade.subject.clone().into_bytes(), value)
+}
+
+/// The trades of a tenant on the log, by subject and number; the same trade may lie there twice.
+///
+/// # Panics
+/// When a record is no event, or a trade differs from itself.
+pub fn on_log(kafka: &KafkaConfig, tenant: &TenantId) -> BTreeMap<(String, i64), Trade> {
+    let mut trades = BTreeMap::new();
+    for record in topic::read(kafka, &tenant.topic(Stream::Events).to_string()) {
+        let value = record.value.unwrap();
+        let event = EventView::decode(&value).unwrap();
+        if event.event_type != "trade" {
+            continue;
+        }
+        let trade = Trade {
+            subject: event.subject.as_str().to_owned(),
+            at_us: event.occurred_at.as_us(),
+            id: event.sequence.unwrap(),
+            price: event.metrics.get("price").unwrap().units(),
+            size: event.metrics.get("size").unwrap().units(),
+        };
+        let id = format!("{}:trade:{}", trade.subject, trade.id);
+        assert_eq!(event.event_id.as_str(), id);
+        let key = (trade.subject.clone(), trade.id);
+        let before = trades.insert(key, trade.clone());
+        assert!(
+            before.is_none_or(|before| before == trade),
+            "{id} differs from itself"
+        );
+    }
+    trades
 }
 
 /// A candle on a metrics topic, with its key and revision.

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use pulse::simulator::{FaultOptions, ReplayOptions, Simulator, SimulatorOptions, Source, Speed};
 use schemas::control::{Channel, Definition, Feed, Limits};
 use schemas::decimal::Decimal;
-use schemas::event::EventView;
 use schemas::ids::{Stream, TenantId};
 use schemas::meter::built_in;
 use serde_json::Value;
@@ -197,30 +196,7 @@ impl Line {
     }
 
     fn trades_on_log(&self) -> BTreeMap<(String, i64), Trade> {
-        let mut trades = BTreeMap::new();
-        for record in topic::read(&self.installation.kafka(), &self.topic(Stream::Events)) {
-            let value = record.value.unwrap();
-            let event = EventView::decode(&value).unwrap();
-            if event.event_type != "trade" {
-                continue;
-            }
-            let trade = Trade {
-                subject: event.subject.as_str().to_owned(),
-                at_us: event.occurred_at.as_us(),
-                id: event.sequence.unwrap(),
-                price: event.metrics.get("price").unwrap().units(),
-                size: event.metrics.get("size").unwrap().units(),
-            };
-            let id = format!("{}:trade:{}", trade.subject, trade.id);
-            assert_eq!(event.event_id.as_str(), id);
-            let key = (trade.subject.clone(), trade.id);
-            let before = trades.insert(key, trade.clone());
-            assert!(
-                before.is_none_or(|before| before == trade),
-                "{id} differs from itself"
-            );
-        }
-        trades
+        trades::on_log(&self.installation.kafka(), &self.tenant)
     }
 
     /// Trades, candles, counts and rows: all of it equal to the naive reading.

@@ -165,6 +165,10 @@ pub async fn run(config: MetricsConfig, service: Service) -> anyhow::Result<()> 
 
 const CHECK: &str = "metrics";
 
+/// No single call takes longer, whatever the transaction's timeout: opening a reader, learning its
+/// end and waiting for its first record.
+const WATCHDOG_MIN: Duration = Duration::from_secs(60);
+
 type SharedReport = Mutex<Arc<Mutex<Report>>>;
 
 /// Copies what the worker says of itself to the metrics and the health check.
@@ -199,7 +203,8 @@ fn work(
     let Some(log) = open(config, service)? else {
         return Ok(());
     };
-    let watchdog = Watchdog::start(config.transaction_timeout * 4);
+    let watchdog = Watchdog::start(WATCHDOG_MIN.max(config.transaction_timeout * 4));
+    let log = log.watched_by(watchdog.clone());
     let seed = fastrand::u64(..);
     let mut worker: Worker<MetricsStep, _, _> =
         Worker::new(log, source.clone(), config.worker, seed);

@@ -11,7 +11,13 @@
 //!   may take as long as another member's transaction stays undecided, and nobody waits for it;
 //! - a partition that goes is reported one call before it is given up, so that what is pending for
 //!   it may still be committed;
-//! - positions are always explicit: a position outside the log is an error, never a jump.
+//! - positions are always explicit: a position outside the log is an error, never a jump;
+//! - what was learnt is reported, also when the call that learnt it fails on the way.
+//!
+//! A session that ends while nobody calls [`GroupConsumer::poll`] makes librdkafka send heartbeats
+//! without a member id, which the broker answers as it answers a member whose name another has
+//! taken. Only the order of the news tells the two apart: here the loss comes first. Such a member
+//! joins anew; see [`GroupConsumer::poll`].
 //!
 //! End-of-partition marks stay off (`enable.partition.eof`): in batches, librdkafka 2.12 counts
 //! such
@@ -144,8 +150,13 @@ pub struct GroupConsumer {
     _bell: Queue,
     waker: Waker,
     consumer: BaseConsumer<Rebalances>,
+    kafka: KafkaConfig,
     settings: GroupSettings,
     topics: BTreeSet<String>,
+    /// What [`Self::poll`] has not reported yet.
+    events: Vec<Event>,
+    /// Our session ended, and no assignment has come since.
+    is_out: bool,
     /// Announced as going in the last call of [`Self::poll`].
     going: Option<Vec<Partition>>,
     has_looked_again: bool,
@@ -179,8 +190,11 @@ impl GroupConsumer {
             _bell: bell,
             waker,
             consumer,
+            kafka: kafka.clone(),
             settings,
             topics: BTreeSet::new(),
+            events: Vec::new(),
+            is_out: false,
             going: None,
             has_looked_again: false,
             has_more: Cell::new(false),
@@ -207,33 +221,50 @@ impl GroupConsumer {
         Ok(())
     }
 
-    /// Gives up what the last call announced, serves rebalances, and reports what changed.
+    /// Gives up what the last call announced, serves rebalances, and reports what changed; after an
+    /// error the next call reports it.
     ///
-    /// Must be called at least every few seconds, and always before [`Self::metadata`].
+    /// Must be called at least every few seconds, and always before [`Self::metadata`]. Where it
+    /// was not, and the session ended meanwhile, everything is lost and the member joins anew.
     ///
     /// # Errors
     /// [`GroupError::Fenced`] ends the process; others may pass.
     pub fn poll(&mut self) -> Result<Vec<Event>, GroupError> {
         self.give_up();
-        let mut events = Vec::new();
+        self.serve()?;
+        self.welcome()?;
+        Ok(std::mem::take(&mut self.events))
+    }
+
+    /// Takes in all that the group's coordinator has decided.
+    fn serve(&mut self) -> Result<(), GroupError> {
         loop {
             let polled = self.consumer.poll(Duration::ZERO);
             let is_idle = polled.is_none();
-            match polled {
-                Some(Err(error)) => judge(&error)?,
-                Some(Ok(_)) => debug_assert!(false, "every partition has a queue of its own"),
-                None => {}
-            }
+            let judged = match polled {
+                Some(Err(error)) => judge(&error),
+                Some(Ok(_)) => {
+                    debug_assert!(false, "every partition has a queue of its own");
+                    Ok(())
+                }
+                None => Ok(()),
+            };
             let changes = self.consumer.context().take();
-            if changes.is_empty() && is_idle {
-                break;
-            }
+            let is_done = changes.is_empty() && is_idle;
             for change in changes {
-                self.apply(change, &mut events)?;
+                self.apply(change)?;
+            }
+            match judged {
+                Err(GroupError::Fenced(failure)) if self.is_out => {
+                    tracing::warn!(%failure, "the session ended unnoticed: joins anew");
+                    self.join_anew()?;
+                }
+                judged => judged?,
+            }
+            if is_done {
+                return Ok(());
             }
         }
-        self.welcome(&mut events)?;
-        Ok(events)
     }
 
     /// Sleeps until something arrives for any partition or for the group, or an [`Alarm`] rings; at
@@ -393,19 +424,8 @@ impl GroupConsumer {
 }
 
 impl Drop for GroupConsumer {
-    /// Leaves without a word to the coordinator: as a static member it may be back at once.
     fn drop(&mut self) {
-        let rebalances = Arc::clone(self.consumer.context());
-        rebalances.close();
-        let unserved = self
-            .going
-            .take()
-            .map(Change::Revoke)
-            .into_iter()
-            .chain(rebalances.take());
-        for change in unserved {
-            rebalances.comply(&self.consumer, &change);
-        }
+        self.leave();
     }
 }
 

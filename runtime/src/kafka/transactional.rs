@@ -187,15 +187,20 @@ enum Stage {
     Ready,
     /// One has begun.
     Open,
+    /// A new producer is taking the name over: nothing may begin before it has.
+    Starting,
     /// The producer must be made anew first.
     Spent,
 }
+
+/// How long [`Transactional::begin`] waits for a producer that is still taking its name over.
+const BEGIN_WAIT: Duration = Duration::from_millis(250);
 
 /// A transactional producer; owned by one thread.
 pub struct Transactional {
     kafka: KafkaConfig,
     settings: TransactionalSettings,
-    // `None` only while `renew` replaces it.
+    // `None` only before `renew` has made one.
     producer: Option<ThreadedProducer<Acks>>,
     acks: Arc<AckCount>,
     stage: Stage,
@@ -218,16 +223,40 @@ impl Transactional {
             acks: Arc::default(),
             stage: Stage::Spent,
         };
-        transactional.renew()?;
+        transactional.renew(transactional.settings.timeout * 2)?;
         Ok(transactional)
     }
 
     /// Makes the producer anew under the same name. Once it returns, every earlier transaction is
     /// decided on the broker, and nothing that was sent for one can still act.
     ///
+    /// Blocks for at most `wait`, and goes on in the background when that was too short: the next
+    /// call goes on where this one was. So whoever is also a member of a group can serve it in
+    /// between, however long the brokers are away.
+    ///
     /// # Errors
     /// As [`Self::open`]; call again until it succeeds.
-    pub fn renew(&mut self) -> Result<(), TransactionError> {
+    pub fn renew(&mut self, wait: Duration) -> Result<(), TransactionError> {
+        if self.stage != Stage::Starting {
+            self.replace()?;
+        }
+        let Err(error) = self.producer().init_transactions(wait) else {
+            self.stage = Stage::Ready;
+            return Ok(());
+        };
+        let call = CallFailure::of_crate(error);
+        let verdict = verdict(&call);
+        if verdict != Verdict::Resume {
+            self.stage = Stage::Spent;
+        }
+        Err(match verdict {
+            Verdict::Fenced => TransactionError::Fenced(call.failure),
+            _ => TransactionError::Init(call.failure),
+        })
+    }
+
+    /// Puts a new producer in the place of the old one.
+    fn replace(&mut self) -> Result<(), TransactionError> {
         self.stage = Stage::Spent;
         // The old one first: two with one name would fence each other.
         self.producer = None;
@@ -235,34 +264,24 @@ impl Transactional {
         let acks = Acks {
             count: Arc::clone(&self.acks),
         };
-        let producer: ThreadedProducer<Acks> = self
-            .client()
-            .create_with_context(acks)
-            .map_err(|error| TransactionError::Init(error.into()))?;
-        let init = producer.init_transactions(self.settings.timeout * 2);
-        if let Err(error) = init {
-            let call = CallFailure::of_crate(error);
-            return Err(match verdict(&call) {
-                Verdict::Fenced => TransactionError::Fenced(call.failure),
-                _ => TransactionError::Init(call.failure),
-            });
-        }
-        self.producer = Some(producer);
-        self.stage = Stage::Ready;
+        let producer = self.client().create_with_context(acks);
+        self.producer = Some(producer.map_err(|error| TransactionError::Init(error.into()))?);
+        self.stage = Stage::Starting;
         Ok(())
     }
 
     /// Begins a transaction, after renewing the producer where the last outcome asks for it.
     ///
     /// # Errors
-    /// [`TransactionError::Init`] or [`TransactionError::Fenced`].
+    /// [`TransactionError::Init`] or [`TransactionError::Fenced`]; the former also while the
+    /// producer is still being renewed, to be called again.
     ///
     /// # Panics
     /// When a transaction is open: that is a mistake of the caller.
     pub fn begin(&mut self) -> Result<(), TransactionError> {
         assert_ne!(self.stage, Stage::Open, "a transaction is open");
-        if self.stage == Stage::Spent {
-            self.renew()?;
+        if self.stage != Stage::Ready {
+            self.renew(BEGIN_WAIT)?;
         }
         self.acks.reset();
         let begun = self

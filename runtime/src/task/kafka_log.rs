@@ -11,7 +11,7 @@ use schemas::ids::{Offset, Stream, TenantId, Topic};
 use schemas::time::BrokerTime;
 
 use super::log::{Committed, Flow, Log, LogError, Outcome, Ownership, Sealed};
-use crate::clock;
+use crate::clock::{self, Deadline};
 use crate::fate::Fate;
 use crate::kafka::failure::Failure;
 use crate::kafka::group::GroupError;
@@ -22,11 +22,17 @@ use crate::kafka::{
     Position, Reader, Start, Transactional, TransactionalSettings,
 };
 use crate::step::{Incoming, Place, Step};
+use crate::watchdog::Watchdog;
 
 /// How long one question to the broker may take.
 const QUESTION: Duration = Duration::from_secs(5);
 /// How long a restore may make no progress.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a call waits for a new producer; membership is served before it waits on.
+const RENEW_SLICE: Duration = Duration::from_millis(250);
+/// How long brokers that did not answer are not asked again where logs end: that is asked for each
+/// partition, many times a second, and each time waited for.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Who joins which group, and writes under which name.
 #[derive(Clone, Debug)]
@@ -45,6 +51,9 @@ pub struct KafkaLog<S: Step> {
     admin: Admin,
     partitions: BTreeMap<Place, Partition>,
     partition_counts: BTreeMap<TenantId, i32>,
+    /// The brokers did not say where a log ends, and are not asked before this.
+    silent_until: Option<Deadline>,
+    watchdog: Option<Watchdog>,
     topics: BTreeMap<(TenantId, Stream), String>,
     step: PhantomData<S>,
 }
@@ -71,9 +80,29 @@ impl<S: Step> KafkaLog<S> {
             admin,
             partitions: BTreeMap::new(),
             partition_counts: BTreeMap::new(),
+            silent_until: None,
+            watchdog: None,
             topics: BTreeMap::new(),
             step: PhantomData,
         })
+    }
+
+    /// Lets a watchdog know whenever a call begins, and that a long one goes on: every one of them
+    /// has a bound, however long the brokers are away.
+    pub fn watched_by(mut self, watchdog: Watchdog) -> Self {
+        self.watchdog = Some(watchdog);
+        self
+    }
+
+    fn is_alive(&self) {
+        self.watchdog.iter().for_each(Watchdog::is_alive);
+    }
+
+    /// The same from within a long read, now and then.
+    fn is_alive_at(&self, offset: i64) {
+        if offset % 1_024 == 0 {
+            self.is_alive();
+        }
     }
 
     fn partition(&self, place: &Place) -> Partition {
@@ -171,6 +200,7 @@ impl<S: Step> KafkaLog<S> {
 
 impl<S: Step> Log for KafkaLog<S> {
     fn poll(&mut self) -> Result<Vec<Ownership>, LogError> {
+        self.is_alive();
         let events = self
             .consumer
             .poll()
@@ -247,6 +277,7 @@ impl<S: Step> Log for KafkaLog<S> {
     }
 
     fn is_at_end(&mut self, place: &Place) -> Result<bool, LogError> {
+        self.is_alive();
         let Some(partition) = self.partitions.get(place) else {
             return Ok(false);
         };
@@ -255,10 +286,18 @@ impl<S: Step> Log for KafkaLog<S> {
             reason: format!("{partition}: {failure}"),
             fate: Fate::Retry,
         };
-        let ends = self
-            .consumer
-            .ends(std::slice::from_ref(partition), QUESTION);
-        let ends = ends.map_err(|failure| failed(&failure))?;
+        if self.silent_until.is_some_and(|until| !until.has_passed()) {
+            return Err(LogError {
+                act: "end",
+                reason: format!("{partition}: no broker answers"),
+                fate: Fate::Retry,
+            });
+        }
+        let asked = std::slice::from_ref(partition);
+        let ends = self.consumer.ends(asked, SILENCE).map_err(|failure| {
+            self.silent_until = Some(Deadline::after(SILENCE));
+            failed(&failure)
+        })?;
         let end = match &ends[0] {
             Ok(end) => *end,
             Err(failure) => return Err(failed(failure)),
@@ -270,6 +309,7 @@ impl<S: Step> Log for KafkaLog<S> {
     }
 
     fn commit(&mut self, batches: &[Sealed]) -> Outcome {
+        self.is_alive();
         let metadata = match self.consumer.metadata() {
             Ok(metadata) => metadata,
             Err(error) => {
@@ -310,7 +350,7 @@ impl<S: Step> Log for KafkaLog<S> {
 
     fn renew(&mut self) -> Result<(), LogError> {
         self.producer
-            .renew()
+            .renew(RENEW_SLICE)
             .map_err(|error| transaction("renew", &error))
     }
 
@@ -343,6 +383,7 @@ impl<S: Step> Log for KafkaLog<S> {
         place: &Place,
         each: &mut dyn FnMut(&[u8], Option<&[u8]>),
     ) -> Result<(), LogError> {
+        self.is_alive();
         let spans = [(partition(place, S::STATE), Start::Beginning)];
         let reader = Reader::open(&self.kafka, "restore", Isolation::Committed, &spans)
             .map_err(|error| read(&error))?;
@@ -355,6 +396,7 @@ impl<S: Step> Log for KafkaLog<S> {
         let ends: Vec<i64> = edges.iter().map(|edges| edges.high).collect();
         reader
             .read_until(&ends, PATIENCE, |_, record| {
+                self.is_alive_at(record.offset());
                 each(record.key().unwrap_or_default(), record.value());
             })
             .map_err(|error| read(&error))
@@ -370,11 +412,13 @@ impl<S: Step> Log for KafkaLog<S> {
         if from >= to {
             return Ok(());
         }
+        self.is_alive();
         let spans = [(self.partition(place), Start::At(from))];
         let reader = Reader::open(&self.kafka, "replay", Isolation::Committed, &spans)
             .map_err(|error| read(&error))?;
         reader
             .read_until(&[to], PATIENCE, |_, record| {
+                self.is_alive_at(record.offset());
                 if record.offset() < to {
                     each(&incoming(record));
                 }

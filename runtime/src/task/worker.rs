@@ -14,6 +14,7 @@ use super::report::{Report, SharedReport};
 use super::restore;
 use crate::fate::Fate;
 use crate::step::{Place, Step};
+use commit::Committing;
 
 /// How a worker goes about its work.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,9 @@ impl Default for WorkerSettings {
     }
 }
 
+/// How long an orderly end waits for brokers that do not take its last commit.
+const FINISH_MS_MAX: i64 = 5_000;
+
 /// What a turn found to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Turn {
@@ -75,6 +79,8 @@ pub struct Worker<S: Step, L: Log, D: DefinitionSource<S::Definitions>> {
     waiting: BTreeMap<Place, Waiting>,
     /// Partitions that go to another process with the next poll.
     leaving: BTreeSet<Place>,
+    /// What is being committed; nothing else is done until it is known how that ended.
+    committing: Option<Committing>,
     /// The control offset that everything here has followed.
     control_at: Option<Offset>,
     /// When the oldest output that waits for a commit was put.
@@ -93,6 +99,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             partitions: BTreeMap::new(),
             waiting: BTreeMap::new(),
             leaving: BTreeSet::new(),
+            committing: None,
             control_at: None,
             pending_since_ms: None,
             next_batch: seed,
@@ -110,36 +117,24 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         &mut self.log
     }
 
-    /// One round: serves membership and definitions, reads, ticks, and commits what is due.
+    /// One round: serves membership and definitions, reads, ticks, and commits what is due. While a
+    /// commit is being tried, a round is one more step of that and nothing else.
     ///
     /// # Errors
     /// Only what must end the process: everything else is waited out or concerns one partition.
     pub fn turn(&mut self) -> Result<Turn, LogError> {
         self.serve_membership()?;
+        if self.committing.is_some() {
+            return self.go_on_committing();
+        }
         self.follow_definitions()?;
-        self.restore_waiting();
+        self.restore_waiting()?;
         let read_count = self.read();
         self.tick();
         let now_ms = self.log.now().as_ms();
-        let is_full = self
-            .partitions
-            .values()
-            .any(|p| p.out.byte_count() > OUTPUT_BYTES_MAX);
-        let must_flush = self
-            .partitions
-            .values()
-            .any(|p| p.is_pending && p.must_flush);
-        if self
-            .partitions
-            .values()
-            .any(|partition| partition.is_pending)
-        {
-            let since_ms = *self.pending_since_ms.get_or_insert(now_ms);
-            let is_due = now_ms - since_ms >= self.settings.commit_interval_ms;
-            if is_due || is_full || must_flush {
-                self.commit()?;
-                return Ok(Turn::Busy);
-            }
+        if self.is_commit_due(now_ms) {
+            self.seal(now_ms);
+            return self.go_on_committing();
         }
         self.report_partitions();
         Ok(if read_count > 0 {
@@ -149,17 +144,40 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         })
     }
 
-    /// Commits what is pending, for an orderly end.
+    fn is_commit_due(&mut self, now_ms: i64) -> bool {
+        let mut pending = self
+            .partitions
+            .values()
+            .filter(|partition| partition.is_pending)
+            .peekable();
+        if pending.peek().is_none() {
+            return false;
+        }
+        let is_urgent =
+            pending.any(|p| p.must_flush || p.out.byte_count() > OUTPUT_BYTES_MAX);
+        let since_ms = *self.pending_since_ms.get_or_insert(now_ms);
+        is_urgent || now_ms - since_ms >= self.settings.commit_interval_ms
+    }
+
+    /// Commits what is pending, for an orderly end. What the brokers do not take for
+    /// [`FINISH_MS_MAX`] is left: a successor begins where the last commit ended.
     ///
     /// # Errors
     /// As [`Self::turn`].
     pub fn finish(&mut self) -> Result<(), LogError> {
-        if self
-            .partitions
-            .values()
-            .any(|partition| partition.is_pending)
-        {
-            self.commit()?;
+        let began_ms = self.log.now().as_ms();
+        if self.committing.is_none() {
+            self.seal(began_ms);
+        }
+        while self.committing.is_some() {
+            if let Turn::Idle(wait_ms) = self.go_on_committing()? {
+                self.log.wait(wait_ms);
+            }
+            if self.log.now().as_ms() - began_ms > FINISH_MS_MAX {
+                tracing::warn!("the last commit is left to a successor");
+                return Ok(());
+            }
+            self.serve_membership()?;
         }
         Ok(())
     }
@@ -173,8 +191,6 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
                 return Ok(());
             }
         };
-        // In their order: a commit serves membership too when it must be tried again, so what comes
-        // before it has to be known by then, and what it learns is later than all of this.
         for change in changes {
             match change {
                 Ownership::Assigned(place, committed) => self.assigned(place, committed),
@@ -183,10 +199,11 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             }
         }
         if !self.leaving.is_empty() {
-            // Whoever is next begins where this commit ends, instead of doing it again.
-            self.finish()?;
+            // Whoever is next begins where this commit ends, instead of doing it again. There is
+            // one try: the next poll gives the partitions up, and from then on nothing may be
+            // committed for them.
+            self.commit_at_once()?;
         }
-        // Without those that were lost, or given to us anew, while it was tried.
         for place in std::mem::take(&mut self.leaving) {
             self.drop_place(&place);
         }
@@ -209,6 +226,9 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         self.partitions.remove(place);
         self.waiting.remove(place);
         self.leaving.remove(place);
+        if let Some(committing) = &mut self.committing {
+            committing.forget(place);
+        }
         self.report.update(|report| {
             report.partitions.remove(place);
             report.waiting.remove(place);
@@ -229,7 +249,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
     }
 
     /// Puts partitions to work that are ours and wait.
-    fn restore_waiting(&mut self) {
+    fn restore_waiting(&mut self) -> Result<(), LogError> {
         let now_ms = self.log.now().as_ms();
         let is_due = |waiting: &Waiting| !waiting.is_halted && waiting.again_at_ms <= now_ms;
         let due: Vec<Place> = self
@@ -242,7 +262,10 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             if let Err(error) = self.restore(&place) {
                 self.restore_failed(&place, error);
             }
+            // A restore may take long.
+            self.serve_membership()?;
         }
+        Ok(())
     }
 
     fn restore(&mut self, place: &Place) -> Result<(), LogError> {
@@ -250,10 +273,10 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         let Some(definitions) = definitions else {
             return Err(retry(format!("tenant {} is not defined", place.tenant)));
         };
-        let committed = self
-            .waiting
-            .get(place)
-            .and_then(|waiting| waiting.committed.clone());
+        let Some(waiting) = self.waiting.get(place) else {
+            return Ok(());
+        };
+        let committed = waiting.committed.clone();
         let mut partition =
             restore::partition::<S, L>(&mut self.log, place, committed, (&definitions, offset))?;
         if partition.control_at > offset {

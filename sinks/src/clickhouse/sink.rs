@@ -245,7 +245,15 @@ impl Sink {
     }
 
     fn serve_group(&mut self) -> anyhow::Result<()> {
-        for event in self.consumer.poll()? {
+        let events = match self.consumer.poll() {
+            Ok(events) => events,
+            Err(error) if error.fate() == Fate::Halt => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "membership is in trouble");
+                return Ok(());
+            }
+        };
+        for event in events {
             match event {
                 Event::Assigned {
                     partition,

@@ -1,12 +1,14 @@
 //! Brokers that are frozen, killed and back: no outcome is guessed, and nothing is doubled.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runtime::fate::Fate;
 use runtime::health::{Condition, Health};
+use runtime::kafka::group::GroupError;
+use runtime::kafka::transactional::TransactionError;
 use runtime::kafka::{
-    Admin, KafkaConfig, Outcome, Outgoing, Partition, Position, Publisher, PublisherSettings,
-    Transactional,
+    Admin, Event, KafkaConfig, Outcome, Outgoing, Partition, Position, Publisher,
+    PublisherSettings, Transactional,
 };
 use runtime::service::Shutdown;
 
@@ -15,6 +17,9 @@ use crate::broker::Member;
 use crate::shared::Broker;
 
 const TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long one call waits while an outage is settled; the group is served in between.
+const SLICE: Duration = Duration::from_millis(250);
 
 /// One transaction of one record, whose position carries the batch's name.
 struct Writer {
@@ -59,6 +64,120 @@ impl Writer {
         let group = self.member.group.metadata().unwrap();
         self.producer.commit(&[position], &group)
     }
+
+    /// What the protocol asks for after an unknown outcome: renew, look, send again if needed.
+    fn settle(&mut self, batch: &str) {
+        loop {
+            broker::until(|| {
+                self.member.poll();
+                is_done(self.producer.renew(SLICE), TransactionError::fate)
+            });
+            if self.held().as_deref() == Some(batch.as_bytes()) {
+                return;
+            }
+            self.begin(batch);
+            match self.commit(batch) {
+                Outcome::Committed => return,
+                // The group may still be coming together again, and the broker waking up.
+                Outcome::Aborted(_) | Outcome::Unknown(_) => {}
+                Outcome::Fenced(failure) => panic!("{failure}"),
+            }
+        }
+    }
+
+    /// The stable metadata, however long a transaction keeps it from being so.
+    fn held(&mut self) -> Option<Vec<u8>> {
+        let mut held = None;
+        broker::until(|| {
+            self.member.poll();
+            let asked = std::slice::from_ref(&self.input);
+            let answer = self.member.group.committed(asked, SLICE);
+            is_done(answer.map(|mut found| held = found.remove(0)), GroupError::fate)
+        });
+        held.map(|committed| committed.metadata)
+    }
+}
+
+/// True when a call succeeded, false when it is to be called again.
+#[track_caller]
+fn is_done<E: std::fmt::Display>(answer: Result<(), E>, fate: fn(&E) -> Fate) -> bool {
+    if let Err(error) = &answer {
+        assert_eq!(fate(error), Fate::Retry, "{error}");
+    }
+    answer.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_end_nobody_saw_is_settled_exactly_once() {
+    let broker = Broker::own().await;
+    let kafka = broker.config();
+    let mut writer = Writer::open(&kafka).await;
+    writer.begin("before");
+    broker::assert_committed(writer.commit("before"));
+    let batches: Vec<String> = (0..4).map(|n| format!("batch {n}")).collect();
+    for (n, batch) in batches.iter().enumerate() {
+        writer.begin(batch);
+        if n % 2 == 0 {
+            // The record is there already: the freeze falls on the positions and the commit.
+            broker::until(|| writer.producer.in_flight_count() == 0);
+        }
+        broker.kafka.process().freeze();
+        let began = Instant::now();
+        let outcome = tokio::task::block_in_place(|| writer.commit(batch));
+        assert!(
+            began.elapsed() < TIMEOUT * 3,
+            "a commit and an abort have bounds"
+        );
+        broker.kafka.process().thaw();
+        assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+        tokio::task::block_in_place(|| writer.settle(batch));
+    }
+    let mut expected = vec!["before".to_owned()];
+    expected.extend(batches);
+    assert_eq!(broker::values(&kafka, &writer.output, 1), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_killed_in_a_transaction_doubles_nothing() {
+    let mut broker = Broker::own().await;
+    let kafka = broker.config();
+    let mut writer = Writer::open(&kafka).await;
+    let batches: Vec<String> = (0..3).map(|n| format!("batch {n}")).collect();
+    for batch in &batches {
+        writer.begin(batch);
+        broker.kafka.kill9().await;
+        let outcome = tokio::task::block_in_place(|| writer.commit(batch));
+        assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+        broker.kafka.restart().await.unwrap();
+        tokio::task::block_in_place(|| writer.settle(batch));
+    }
+    assert_eq!(broker::values(&kafka, &writer.output, 1), batches);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_slept_through_an_outage_joins_anew() {
+    let mut broker = Broker::own().await;
+    let kafka = broker.config();
+    let topic = broker::topic(&kafka, "slept", 2).await;
+    let mut settings = broker::group_settings(&broker::name("slept"), "a");
+    settings.session_timeout = Duration::from_secs(2);
+    let asleep = settings.session_timeout * 2;
+    let mut member = Member::join_with(&kafka, settings, [&topic]);
+    member.until_owned(2);
+    // Nobody serves the group while its session ends, nor when the broker is back.
+    broker.kafka.kill9().await;
+    tokio::time::sleep(asleep).await;
+    broker.kafka.restart().await.unwrap();
+    tokio::time::sleep(asleep).await;
+    let mut events = Vec::new();
+    broker::until(|| {
+        events.extend(member.poll());
+        events.len() >= 4
+    });
+    let is_lost = |event: &Event| matches!(event, Event::Lost { .. });
+    assert!(events[..2].iter().all(is_lost), "{events:?}");
+    assert!(!events[2..].iter().any(is_lost), "{events:?}");
+    assert_eq!(member.owned(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,6 +111,9 @@ impl Broker {
     }
 
     /// Puts the positions into a transaction, unless one of the partitions is not the member's.
+    ///
+    /// A real coordinator looks at the member's generation alone: of a partition that the member
+    /// has given up, or was told that it lost, it would take a position. So none may ever come.
     pub(crate) fn send_positions(&mut self, id: u64) -> bool {
         let transaction = self.transaction(id);
         let member = transaction.member;
@@ -119,6 +122,12 @@ impl Broker {
             .iter()
             .map(|part| part.place.clone())
             .collect();
+        if let Some(member) = self.members.get(&member) {
+            for place in &places {
+                let is_known = member.known.contains_key(place);
+                assert!(is_known, "{place:?} was given up, and is committed all the same");
+            }
+        }
         if !places.iter().all(|place| self.is_owner(member, place)) {
             return false;
         }

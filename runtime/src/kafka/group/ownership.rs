@@ -20,27 +20,33 @@ impl GroupConsumer {
             self.owned.remove(partition);
             self.intake.forget(partition);
         }
+        // Whoever has not been told yet that they go has no call left in which to commit for them.
+        for event in &mut self.events {
+            if let Event::Revoked { partition } = event
+                && going.contains(partition)
+            {
+                let partition = partition.clone();
+                *event = Event::Lost { partition };
+            }
+        }
         self.consumer.context().release(&self.consumer, &list);
     }
 
-    pub(super) fn apply(
-        &mut self,
-        change: Change,
-        events: &mut Vec<Event>,
-    ) -> Result<(), GroupError> {
+    pub(super) fn apply(&mut self, change: Change) -> Result<(), GroupError> {
         self.give_up();
         match change {
             Change::Assign(partitions) => {
+                self.is_out = false;
                 self.assign(partitions)?;
                 self.look_again()?;
             }
             Change::Revoke(partitions) => {
                 let ours: Vec<_> = self.owned_of(&partitions).collect();
                 let has_pending = !ours.is_empty();
-                events.extend(
-                    ours.into_iter()
-                        .map(|partition| Event::Revoked { partition }),
-                );
+                let revoked = ours
+                    .into_iter()
+                    .map(|partition| Event::Revoked { partition });
+                self.events.extend(revoked);
                 self.going = Some(partitions);
                 // Of a partition that was never read nothing can be pending.
                 if !has_pending {
@@ -48,15 +54,52 @@ impl GroupConsumer {
                 }
             }
             Change::Lose(partitions) => {
-                events.extend(
-                    self.owned_of(&partitions)
-                        .map(|partition| Event::Lost { partition }),
-                );
+                let lost = self.owned_of(&partitions);
+                let lost: Vec<_> = lost.map(|partition| Event::Lost { partition }).collect();
+                self.events.extend(lost);
+                self.is_out = true;
                 self.going = Some(partitions);
                 self.give_up();
             }
         }
         Ok(())
+    }
+
+    /// Leaves without a word to the coordinator: as a static member it may be back at once.
+    pub(super) fn leave(&mut self) {
+        let rebalances = Arc::clone(self.consumer.context());
+        rebalances.close();
+        let unserved = self
+            .going
+            .take()
+            .map(Change::Revoke)
+            .into_iter()
+            .chain(rebalances.take());
+        for change in unserved {
+            rebalances.comply(&self.consumer, &change);
+        }
+    }
+
+    /// Puts a new member of the same name in the place of one that the broker does not know any
+    /// more; all that it had is lost.
+    pub(super) fn join_anew(&mut self) -> Result<(), GroupError> {
+        self.leave();
+        let owned = std::mem::take(&mut self.owned);
+        let lost = owned
+            .into_keys()
+            .map(|partition| Event::Lost { partition });
+        self.events.extend(lost);
+        self.intake = Intake::default();
+        let consumer = consumer(&self.kafka, &self.settings).map_err(GroupError::Join)?;
+        let bell = Queue::of_consumer(consumer.client().native_ptr());
+        bell.wake(self.waker.pipe());
+        // The old queue before its client.
+        self._bell = bell;
+        self.consumer = consumer;
+        self.has_looked_again = false;
+        self.is_out = false;
+        let topics = std::mem::take(&mut self.topics);
+        self.subscribe(topics)
     }
 
     pub(super) fn owned_of(&self, partitions: &[Partition]) -> impl Iterator<Item = Partition> {
@@ -117,7 +160,7 @@ impl GroupConsumer {
     }
 
     /// Starts to read the partitions whose positions have become known.
-    pub(super) fn welcome(&mut self, events: &mut Vec<Event>) -> Result<(), GroupError> {
+    pub(super) fn welcome(&mut self) -> Result<(), GroupError> {
         let client = self.consumer.client().native_ptr();
         let answers = self.intake.poll(client, &self.settings.group);
         let answers = answers.map_err(GroupError::refused("committed positions"))?;
@@ -159,7 +202,7 @@ impl GroupConsumer {
                 },
             );
             self.has_more.set(true);
-            events.push(Event::Assigned {
+            self.events.push(Event::Assigned {
                 partition,
                 committed,
             });

@@ -1,21 +1,66 @@
 //! One transaction with all that is pending, tried until it is known how it ended.
+//!
+//! | step | it ended as | next |
+//! |---|---|---|
+//! | send | committed | done |
+//! | send | aborted | send the same bytes again |
+//! | send | unknown | renew: afterwards it is decided |
+//! | renew | renewed | look at what is committed |
+//! | look | of each partition: ours, the one before, another | done, send again, drop it |
+//!
+//! Each step is one round of the worker, so membership is served between any two: what is not ours
+//! any more leaves the commit before the next step.
 
 use std::collections::BTreeSet;
 
 use schemas::ids::TenantId;
 
-use super::Worker;
+use super::{Turn, Worker};
 use crate::fate::Fate;
 use crate::step::{Place, Step};
 use crate::task::definitions::DefinitionSource;
-use crate::task::log::{Log, LogError, Outcome, Ownership, Sealed};
+use crate::task::log::{Committed, Log, LogError, Outcome, Sealed};
 use crate::task::metadata::{BatchId, CommitMetadata, Verdict};
 use crate::task::report::Report;
 
+/// A commit on its way.
+pub(super) struct Committing {
+    sealed: Vec<Sealed>,
+    next: Next,
+    began_ms: i64,
+    attempt_count: u32,
+    /// Nothing is tried before.
+    again_at_ms: i64,
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Send,
+    Renew,
+    Look,
+}
+
+impl Committing {
+    /// Leaves a partition out, however far its batch has come: it is not ours any more.
+    pub(super) fn forget(&mut self, place: &Place) {
+        self.sealed.retain(|batch| batch.place != *place);
+    }
+
+    /// True when it is known how everything ended.
+    fn is_over(&self) -> bool {
+        self.sealed.is_empty() && self.next != Next::Renew
+    }
+
+    fn wait(&mut self, now_ms: i64) {
+        self.attempt_count += 1;
+        self.again_at_ms = now_ms + (10 << self.attempt_count.min(6));
+    }
+}
+
 impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
-    /// One transaction with all that is pending; returns once it is known to be committed.
-    pub(super) fn commit(&mut self) -> Result<(), LogError> {
-        let began_ms = self.log.now().as_ms();
+    /// Takes all that is pending into one commit, if anything is.
+    pub(super) fn seal(&mut self, now_ms: i64) {
         let mut sealed: Vec<Sealed> = vec![];
         for partition in self
             .partitions
@@ -24,47 +69,161 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         {
             let flush = partition.must_flush
                 || partition.state_at.is_none()
-                || began_ms - partition.flushed_ms >= self.settings.flush_interval_ms
+                || now_ms - partition.flushed_ms >= self.settings.flush_interval_ms
                 || partition.step.change_count() >= self.settings.flush_changes_max;
             sealed.push(partition.seal(BatchId(self.next_batch), flush));
             self.next_batch = self.next_batch.wrapping_add(1);
         }
         self.pending_since_ms = None;
-        let mut attempt_count = 0;
-        while !sealed.is_empty() {
-            match self.log.commit(&sealed) {
-                Outcome::Committed => break,
-                Outcome::Fenced { reason } => {
-                    return Err(LogError {
-                        act: "commit",
-                        reason,
-                        fate: Fate::Halt,
-                    });
-                }
-                Outcome::Aborted { reason, refused } => {
-                    self.trouble(&reason, |report| report.abort_count += 1);
-                    sealed.retain(|batch| self.keep(&batch.place, &refused, &reason));
-                }
-                Outcome::Unknown { reason } => {
-                    self.trouble(&reason, |report| report.unknown_count += 1);
-                    self.resolve(&mut sealed)?;
-                }
-            }
-            attempt_count += 1;
-            self.log.wait(10 << attempt_count.min(6));
-            self.serve_while_committing(&mut sealed)?;
+        self.committing = (!sealed.is_empty()).then_some(Committing {
+            sealed,
+            next: Next::Send,
+            began_ms: now_ms,
+            attempt_count: 0,
+            again_at_ms: now_ms,
+        });
+    }
+
+    /// Commits what is pending with one try, now.
+    pub(super) fn commit_at_once(&mut self) -> Result<(), LogError> {
+        if self.committing.is_none() {
+            self.seal(self.log.now().as_ms());
         }
+        if let Some(committing) = &mut self.committing {
+            committing.again_at_ms = i64::MIN;
+        }
+        self.go_on_committing().map(drop)
+    }
+
+    /// The next step of the commit that is on its way, when its time has come.
+    pub(super) fn go_on_committing(&mut self) -> Result<Turn, LogError> {
         let now_ms = self.log.now().as_ms();
-        for batch in sealed {
-            self.settled(batch, now_ms);
+        let Some(mut committing) = self.committing.take() else {
+            return Ok(Turn::Busy);
+        };
+        if !committing.is_over() && committing.again_at_ms > now_ms {
+            let wait_ms = committing.again_at_ms - now_ms;
+            self.committing = Some(committing);
+            return Ok(Turn::Idle(u64::try_from(wait_ms).unwrap_or(1)));
         }
+        if !committing.is_over() {
+            match committing.next {
+                Next::Send => self.send(&mut committing)?,
+                Next::Renew => self.renew(&mut committing)?,
+                Next::Look => self.look(&mut committing)?,
+            }
+        }
+        if committing.is_over() {
+            self.commit_ended(committing.began_ms);
+        } else {
+            self.committing = Some(committing);
+        }
+        Ok(Turn::Busy)
+    }
+
+    fn commit_ended(&mut self, began_ms: i64) {
+        let now_ms = self.log.now().as_ms();
         self.report.update(|report| {
             report.commit_count += 1;
             report.commit_ms = now_ms - began_ms;
             report.trouble = None;
         });
         self.report_partitions();
+    }
+
+    fn send(&mut self, committing: &mut Committing) -> Result<(), LogError> {
+        match self.log.commit(&committing.sealed) {
+            Outcome::Committed => {
+                let now_ms = self.log.now().as_ms();
+                for batch in std::mem::take(&mut committing.sealed) {
+                    self.settled(batch, now_ms);
+                }
+            }
+            Outcome::Fenced { reason } => {
+                return Err(LogError {
+                    act: "commit",
+                    reason,
+                    fate: Fate::Halt,
+                });
+            }
+            Outcome::Aborted { reason, refused } => {
+                self.trouble(&reason, |report| report.abort_count += 1);
+                self.leave_out(committing, &refused, &reason);
+                committing.wait(self.log.now().as_ms());
+            }
+            Outcome::Unknown { reason } => {
+                self.trouble(&reason, |report| report.unknown_count += 1);
+                committing.next = Next::Renew;
+            }
+        }
         Ok(())
+    }
+
+    /// Once this has succeeded, everything that was sent is decided.
+    fn renew(&mut self, committing: &mut Committing) -> Result<(), LogError> {
+        match self.log.renew() {
+            Ok(()) => committing.next = Next::Look,
+            Err(error) if error.fate == Fate::Halt => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "an unknown commit stays unknown");
+                committing.wait(self.log.now().as_ms());
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what became of a transaction whose end nobody saw.
+    fn look(&mut self, committing: &mut Committing) -> Result<(), LogError> {
+        let places: Vec<Place> = committing.sealed.iter().map(|b| b.place.clone()).collect();
+        match self.log.committed(&places) {
+            Ok(committed) => {
+                let sealed = std::mem::take(&mut committing.sealed);
+                for (batch, committed) in sealed.into_iter().zip(committed) {
+                    committing.sealed.extend(self.resolve(batch, committed));
+                }
+                committing.next = Next::Send;
+            }
+            Err(error) if error.fate == Fate::Halt => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "an unknown commit stays unknown");
+                committing.wait(self.log.now().as_ms());
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back a batch that was not committed.
+    fn resolve(&mut self, batch: Sealed, committed: Option<Committed>) -> Option<Sealed> {
+        let metadata = committed.map(|c| c.metadata.parse::<CommitMetadata>());
+        let id = match metadata {
+            None => None,
+            Some(Ok(metadata)) => Some(metadata.batch),
+            Some(Err(error)) => {
+                let error = LogError {
+                    act: "commit",
+                    reason: error.to_string(),
+                    fate: Fate::Halt,
+                };
+                self.halt_place(&batch.place, &error);
+                return None;
+            }
+        };
+        match Verdict::of(id, batch.metadata.batch, batch.before) {
+            Verdict::Committed => {
+                let now_ms = self.log.now().as_ms();
+                self.settled(batch, now_ms);
+                None
+            }
+            Verdict::NotCommitted => Some(batch),
+            Verdict::Lost => {
+                tracing::warn!(
+                    tenant = %batch.place.tenant, partition = batch.place.partition,
+                    "partition belongs to another process"
+                );
+                self.drop_place(&batch.place);
+                None
+            }
+        }
     }
 
     /// A batch is in the log.
@@ -74,18 +233,25 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         }
     }
 
-    /// False for a batch whose tenant's topics refuse it: that tenant is left out.
-    fn keep(&mut self, place: &Place, refused: &BTreeSet<TenantId>, reason: &str) -> bool {
-        if !refused.contains(&place.tenant) {
-            return true;
-        }
+    /// Goes on without tenants whose topics refuse what is sent to them.
+    fn leave_out(
+        &mut self,
+        committing: &mut Committing,
+        refused: &BTreeSet<TenantId>,
+        reason: &str,
+    ) {
         let error = LogError {
             act: "commit",
             reason: reason.to_owned(),
             fate: Fate::Halt,
         };
-        self.halt_place(place, &error);
-        false
+        committing.sealed.retain(|batch| {
+            let is_refused = refused.contains(&batch.place.tenant);
+            if is_refused {
+                self.halt_place(&batch.place, &error);
+            }
+            !is_refused
+        });
     }
 
     fn trouble(&self, reason: &str, count: impl FnOnce(&mut Report)) {
@@ -94,78 +260,5 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             count(report);
             report.trouble = Some(reason.to_owned());
         });
-    }
-
-    /// Finds out what became of a transaction whose end nobody saw.
-    fn resolve(&mut self, sealed: &mut Vec<Sealed>) -> Result<(), LogError> {
-        let mut attempt_count = 0;
-        let committed = loop {
-            let places: Vec<Place> = sealed.iter().map(|batch| batch.place.clone()).collect();
-            let asked = self.log.renew().and_then(|()| self.log.committed(&places));
-            match asked {
-                Ok(committed) => break committed,
-                Err(error) if error.fate == Fate::Halt => return Err(error),
-                Err(error) => tracing::warn!(%error, "an unknown commit stays unknown"),
-            }
-            attempt_count += 1;
-            self.log.wait(10 << attempt_count.min(6));
-            self.serve_while_committing(sealed)?;
-        };
-        let now_ms = self.log.now().as_ms();
-        for (batch, committed) in std::mem::take(sealed).into_iter().zip(committed) {
-            let metadata = committed.map(|c| c.metadata.parse::<CommitMetadata>());
-            let id = match metadata {
-                None => None,
-                Some(Ok(metadata)) => Some(metadata.batch),
-                Some(Err(error)) => {
-                    let reason = error.to_string();
-                    let error = LogError {
-                        act: "commit",
-                        reason,
-                        fate: Fate::Halt,
-                    };
-                    self.halt_place(&batch.place, &error);
-                    continue;
-                }
-            };
-            match Verdict::of(id, batch.metadata.batch, batch.before) {
-                Verdict::Committed => self.settled(batch, now_ms),
-                Verdict::NotCommitted => sealed.push(batch),
-                Verdict::Lost => {
-                    tracing::warn!(
-                        tenant = %batch.place.tenant, partition = batch.place.partition,
-                        "partition belongs to another process"
-                    );
-                    self.drop_place(&batch.place);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Serves membership while a commit is being tried: what is not ours any more leaves it.
-    fn serve_while_committing(&mut self, sealed: &mut Vec<Sealed>) -> Result<(), LogError> {
-        let changes = match self.log.poll() {
-            Ok(changes) => changes,
-            Err(error) if error.fate == Fate::Halt => return Err(error),
-            Err(_) => return Ok(()),
-        };
-        // That poll gave away what was leaving: another process may own it by now, and nothing
-        // would ever say again that it is not ours.
-        for place in std::mem::take(&mut self.leaving) {
-            sealed.retain(|batch| batch.place != place);
-            self.drop_place(&place);
-        }
-        for change in changes {
-            let (Ownership::Assigned(place, _)
-            | Ownership::Revoked(place)
-            | Ownership::Lost(place)) = &change;
-            sealed.retain(|batch| batch.place != *place);
-            match change {
-                Ownership::Assigned(place, committed) => self.assigned(place, committed),
-                Ownership::Revoked(place) | Ownership::Lost(place) => self.drop_place(&place),
-            }
-        }
-        Ok(())
     }
 }
