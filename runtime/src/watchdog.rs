@@ -30,10 +30,7 @@ impl Watchdog {
     pub fn start(limit: Duration) -> Self {
         Self::start_with(limit, |pending| {
             let pending_ms = pending.as_millis();
-            tracing::error!(
-                pending_ms,
-                "the work hangs: aborting"
-            );
+            tracing::error!(pending_ms, "the work hangs: aborting");
             std::process::abort();
         })
     }
@@ -77,7 +74,9 @@ impl Watchdog {
     pub fn is_alive(&self) {
         let state = &self.state;
         if state.pending_since_ms.load(Ordering::Acquire) != IDLE {
-            state.pending_since_ms.store(state.now_ms(), Ordering::Release);
+            state
+                .pending_since_ms
+                .store(state.now_ms(), Ordering::Release);
         }
     }
 

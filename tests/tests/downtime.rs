@@ -32,7 +32,9 @@ const ROUND: Duration = Duration::from_millis(50);
 
 /// How long the process is away, and by how much an event may be late: much less.
 fn downtime() -> (Duration, Limits) {
-    let is_long = Environment::of_process().text(&SOAK).is_some_and(|soak| soak != "0");
+    let is_long = Environment::of_process()
+        .text(&SOAK)
+        .is_some_and(|soak| soak != "0");
     let (away_s, lateness_ms) = if is_long { (600, 120_000) } else { (12, 2_000) };
     let limits = Limits {
         allowed_lateness_ms: lateness_ms,

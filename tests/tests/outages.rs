@@ -153,7 +153,12 @@ impl Line {
         for role in ROLES {
             self.until_unready(role, "kafka").await;
         }
-        let unwell = ["kafka", "pulse-metrics", "pulse-clickhouse", "pulse-coinbase"];
+        let unwell = [
+            "kafka",
+            "pulse-metrics",
+            "pulse-clickhouse",
+            "pulse-coinbase",
+        ];
         let status = self.until_status(&unwell).await;
         assert!(status["lag"].is_null(), "{status}");
         tokio::time::sleep(AWAY.saturating_sub(began.elapsed())).await;

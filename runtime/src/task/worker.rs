@@ -153,8 +153,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         if pending.peek().is_none() {
             return false;
         }
-        let is_urgent =
-            pending.any(|p| p.must_flush || p.out.byte_count() > OUTPUT_BYTES_MAX);
+        let is_urgent = pending.any(|p| p.must_flush || p.out.byte_count() > OUTPUT_BYTES_MAX);
         let since_ms = *self.pending_since_ms.get_or_insert(now_ms);
         is_urgent || now_ms - since_ms >= self.settings.commit_interval_ms
     }

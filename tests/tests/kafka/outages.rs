@@ -92,7 +92,10 @@ impl Writer {
             self.member.poll();
             let asked = std::slice::from_ref(&self.input);
             let answer = self.member.group.committed(asked, SLICE);
-            is_done(answer.map(|mut found| held = found.remove(0)), GroupError::fate)
+            is_done(
+                answer.map(|mut found| held = found.remove(0)),
+                GroupError::fate,
+            )
         });
         held.map(|committed| committed.metadata)
     }

@@ -125,7 +125,10 @@ impl Broker {
         if let Some(member) = self.members.get(&member) {
             for place in &places {
                 let is_known = member.known.contains_key(place);
-                assert!(is_known, "{place:?} was given up, and is committed all the same");
+                assert!(
+                    is_known,
+                    "{place:?} was given up, and is committed all the same"
+                );
             }
         }
         if !places.iter().all(|place| self.is_owner(member, place)) {

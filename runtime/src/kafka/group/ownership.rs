@@ -85,9 +85,7 @@ impl GroupConsumer {
     pub(super) fn join_anew(&mut self) -> Result<(), GroupError> {
         self.leave();
         let owned = std::mem::take(&mut self.owned);
-        let lost = owned
-            .into_keys()
-            .map(|partition| Event::Lost { partition });
+        let lost = owned.into_keys().map(|partition| Event::Lost { partition });
         self.events.extend(lost);
         self.intake = Intake::default();
         let consumer = consumer(&self.kafka, &self.settings).map_err(GroupError::Join)?;
