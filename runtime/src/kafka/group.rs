@@ -146,8 +146,8 @@ pub struct GroupConsumer {
     // Queues before their client: fields are dropped in this order.
     owned: BTreeMap<Partition, Owned>,
     intake: Intake,
-    /// The group's own queue, kept for its bell: what arrives there ends [`Self::wait`].
-    _bell: Queue,
+    /// The group's own queue: what arrives there rings a bell that ends [`Self::wait`].
+    bell: Queue,
     waker: Waker,
     consumer: BaseConsumer<Rebalances>,
     kafka: KafkaConfig,
@@ -187,7 +187,7 @@ impl GroupConsumer {
         Ok(Self {
             owned: BTreeMap::new(),
             intake: Intake::default(),
-            _bell: bell,
+            bell,
             waker,
             consumer,
             kafka: kafka.clone(),
@@ -240,7 +240,9 @@ impl GroupConsumer {
     fn serve(&mut self) -> Result<(), GroupError> {
         loop {
             let polled = self.consumer.poll(Duration::ZERO);
-            let is_idle = polled.is_none();
+            // A log line is served without a word: there may be more behind it, and while brokers
+            // are away there are many.
+            let is_idle = polled.is_none() && self.bell.is_empty();
             let judged = match polled {
                 Some(Err(error)) => judge(&error),
                 Some(Ok(_)) => {

@@ -48,6 +48,12 @@ impl Queue {
         Self(NonNull::new(queue).expect("the client is a consumer of a group"))
     }
 
+    /// True when nothing waits in it.
+    pub(super) fn is_empty(&self) -> bool {
+        // SAFETY: the queue is valid.
+        unsafe { sys::rd_kafka_queue_length(self.0.as_ptr()) == 0 }
+    }
+
     /// Writes one byte to `pipe` whenever something arrives in the empty queue.
     pub(super) fn wake(&self, pipe: BorrowedFd<'_>) {
         static BYTE: u8 = 1;

@@ -21,6 +21,9 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 /// How long one call waits while an outage is settled; the group is served in between.
 const SLICE: Duration = Duration::from_millis(250);
 
+/// How long the question for a position may take: the client looks for its coordinator first.
+const QUESTION: Duration = Duration::from_secs(5);
+
 /// One transaction of one record, whose position carries the batch's name.
 struct Writer {
     output: String,
@@ -91,7 +94,7 @@ impl Writer {
         broker::until(|| {
             self.member.poll();
             let asked = std::slice::from_ref(&self.input);
-            let answer = self.member.group.committed(asked, SLICE);
+            let answer = self.member.group.committed(asked, QUESTION);
             is_done(
                 answer.map(|mut found| held = found.remove(0)),
                 GroupError::fate,

@@ -92,7 +92,7 @@ impl GroupConsumer {
         let bell = Queue::of_consumer(consumer.client().native_ptr());
         bell.wake(self.waker.pipe());
         // The old queue before its client.
-        self._bell = bell;
+        self.bell = bell;
         self.consumer = consumer;
         self.has_looked_again = false;
         self.is_out = false;
