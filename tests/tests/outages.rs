@@ -213,7 +213,10 @@ impl Line {
             let events = topic::read(&self.installation.kafka(), &self.topic(Stream::Events));
             match counted as usize == events.len() && open == 0.0 {
                 true => Ok(()),
-                false => Err(format!("{counted} of {}, {open} open", events.len())),
+                false => {
+                    let log = self.installation.roles["pulse-metrics-0"].process.log_tail(20);
+                    Err(format!("{counted} of {}, {open} open\n{log}", events.len()))
+                }
             }
         })
         .await;

@@ -309,6 +309,10 @@ impl KafkaConfig {
             // How long a topic may be unknown before that is an answer: it may just have been made.
             .set("topic.metadata.propagation.max.ms", "5000")
             .set("log.connection.close", "false")
+            // When all brokers are away, librdkafka would begin anew with the first addresses and
+            // drop the brokers that it knew; its cache of coordinators goes on naming those, and a
+            // question to a coordinator then waits for minutes for a broker that cannot come back.
+            .set("metadata.recovery.strategy", "none")
             .set_log_level(RDKafkaLogLevel::Info);
         if let Some(contexts) = &self.debug {
             config

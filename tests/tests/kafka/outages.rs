@@ -108,6 +108,7 @@ impl Writer {
 #[track_caller]
 fn is_done<E: std::fmt::Display>(answer: Result<(), E>, fate: fn(&E) -> Fate) -> bool {
     if let Err(error) = &answer {
+        println!("not yet: {error}");
         assert_eq!(fate(error), Fate::Retry, "{error}");
     }
     answer.is_ok()
