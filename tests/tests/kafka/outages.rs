@@ -1,6 +1,6 @@
 //! Brokers that are frozen, killed and back: no outcome is guessed, and nothing is doubled.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runtime::fate::Fate;
 use runtime::health::{Condition, Health};
@@ -108,40 +108,9 @@ impl Writer {
 #[track_caller]
 fn is_done<E: std::fmt::Display>(answer: Result<(), E>, fate: fn(&E) -> Fate) -> bool {
     if let Err(error) = &answer {
-        println!("not yet: {error}");
         assert_eq!(fate(error), Fate::Retry, "{error}");
     }
     answer.is_ok()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_whose_end_nobody_saw_is_settled_exactly_once() {
-    let broker = Broker::own().await;
-    let kafka = broker.config();
-    let mut writer = Writer::open(&kafka).await;
-    writer.begin("before");
-    broker::assert_committed(writer.commit("before"));
-    let batches: Vec<String> = (0..4).map(|n| format!("batch {n}")).collect();
-    for (n, batch) in batches.iter().enumerate() {
-        writer.begin(batch);
-        if n % 2 == 0 {
-            // The record is there already: the freeze falls on the positions and the commit.
-            broker::until(|| writer.producer.in_flight_count() == 0);
-        }
-        broker.kafka.process().freeze();
-        let began = Instant::now();
-        let outcome = tokio::task::block_in_place(|| writer.commit(batch));
-        assert!(
-            began.elapsed() < TIMEOUT * 3,
-            "a commit and an abort have bounds"
-        );
-        broker.kafka.process().thaw();
-        assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
-        tokio::task::block_in_place(|| writer.settle(batch));
-    }
-    let mut expected = vec!["before".to_owned()];
-    expected.extend(batches);
-    assert_eq!(broker::values(&kafka, &writer.output, 1), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
