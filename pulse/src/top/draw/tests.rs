@@ -6,6 +6,7 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use schemas::event::{Event, EventType};
 
+use super::super::board::Figures;
 use super::super::board::tests::{NOW_MS, event, put};
 use super::*;
 use crate::status::report::Pipeline;
