@@ -123,10 +123,12 @@ async fn both_feeds_serve_the_truth_to_the_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_connections_lose_what_gaps_then_name() {
     for feed in FEEDS {
-        let options = market(22, 60);
+        let options = market(22, 240);
         let faults = FaultOptions {
             drop: 0.01,
             reorder: 0.01,
+            // Longer than what a snapshot brings again.
+            outage: Duration::from_secs(20),
             disconnect_after: vec![500, 1_500, 2_500],
             ..FaultOptions::default()
         };

@@ -122,19 +122,24 @@ pub(super) fn foot(board: &Board, now_ms: i64, (width, height): (u16, u16)) -> P
         room = room.saturating_sub(text.len());
         spans.push(Span::styled(text, figure.style(now_ms)));
     }
-    if height < 2 && room >= 7 {
-        spans.push(Span::styled(format!("{:>room$}", "q quits"), dim));
+    let red = Style::new().fg(Color::Red);
+    let trouble = board.figures.trouble.as_ref().or(board.trouble.as_ref());
+    if height < 2 {
+        spans.extend(match (trouble, since(board, now_ms)) {
+            (Some(trouble), _) => Some(Span::styled(fill(trouble, room), red)),
+            (None, Some(since)) => Some(Span::raw(since)),
+            (None, None) => (room >= 7).then(|| Span::styled(format!("{:>room$}", "q quits"), dim)),
+        });
     }
     let mut lines = vec![Line::from(spans)];
     if height >= 2 {
-        let trouble = board.figures.trouble.as_ref().or(board.trouble.as_ref());
         let since = since(board, now_ms).map(|since| format!("{since}  "));
         let since = since.unwrap_or_default();
         let room = usize::from(width).saturating_sub(since.len());
         let words = fill(trouble.map_or("", String::as_str), room);
         lines.push(Line::from(vec![
             Span::styled(since, dim),
-            Span::styled(words, Style::new().fg(Color::Red)),
+            Span::styled(words, red),
         ]));
     }
     Paragraph::new(lines)
