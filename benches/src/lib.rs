@@ -1,8 +1,12 @@
-//! What the benches share: arguments, and what a process has used.
+//! What the benches share: arguments, trades, servers with our programs on them, and what a process
+//! has used.
 //!
 //! A bench prints figures and asserts none: machines differ, and only ratios of one run compare.
 
+pub mod digest;
+pub mod installation;
 pub mod process;
+pub mod trades;
 
 /// `--name value` pairs of the command line.
 pub struct Args(Vec<String>);
@@ -13,17 +17,29 @@ impl Args {
         Self(std::env::args().collect())
     }
 
+    /// The text of that name.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let name = format!("--{name}");
+        let at = self.0.iter().position(|argument| *argument == name)?;
+        self.0.get(at + 1).map(String::as_str)
+    }
+
     /// The number of that name, or `default`.
     ///
     /// # Panics
     /// When something else than a number is given.
     pub fn number(&self, name: &str, default: i64) -> i64 {
-        let name = format!("--{name}");
-        let at = self.0.iter().position(|argument| *argument == name);
-        let text = at.and_then(|at| self.0.get(at + 1));
-        text.map_or(default, |text| {
+        self.text(name).map_or(default, |text| {
             text.parse().expect("the argument is a number")
         })
+    }
+
+    /// The number of that name, which counts something.
+    ///
+    /// # Panics
+    /// When something else than a number is given.
+    pub fn count(&self, name: &str, default: u32) -> u64 {
+        self.number(name, i64::from(default)).unsigned_abs()
     }
 }
 
