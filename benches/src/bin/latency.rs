@@ -1,8 +1,9 @@
-//! How long after an event its effects are seen, at a steady rate, with our programs as processes.
+//! How long after an event its effects are seen, at a steady rate, with our programs as
+//! processes.
 //!
-//! `--of output`: from an event's making to a committed metric that holds it. Each event goes into a
-//! window that has fired, so that each has an output of its own, at once: a correction, which counts
-//! the events that it holds. Nothing here waits for a window to end.
+//! `--of output`: from an event's making to a committed metric that holds it. Each event goes
+//! into a window that has fired, so that each has an output of its own, at once: a correction,
+//! which counts the events that it holds. Nothing here waits for a window to end.
 //! `--of rows`: from an event's making to the first query that shows its row.
 //!
 //! `latency [--of output|rows] [--rate N] [--seconds N]`

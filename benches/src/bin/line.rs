@@ -1,8 +1,8 @@
-//! The whole line under load: publisher, broker, `pulse-metrics`, `pulse-clickhouse`, ClickHouse, all
-//! on this machine, at a steady rate; each second the lag of both and the memory of all.
+//! The whole line under load: publisher, broker, `pulse-metrics`, `pulse-clickhouse`, ClickHouse,
+//! all on this machine, at a steady rate; each second the lag of both and the memory of all.
 //!
-//! At the end everything is awaited and counted: every event is a row once, and the 1 s candles hold
-//! every event once.
+//! At the end everything is awaited and counted: every event is a row once, and the 1 s candles
+//! hold every event once.
 //!
 //! `line [--rate N] [--seconds N]`
 

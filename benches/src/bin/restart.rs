@@ -1,5 +1,5 @@
-//! How soon outputs are committed again after `kill -9` of `pulse-metrics`, restarted at once as the
-//! same instance, with 100,000 windows held and events coming in.
+//! How soon outputs are committed again after `kill -9` of `pulse-metrics`, restarted at once as
+//! the same instance, with 100,000 windows held and events coming in.
 //!
 //! Timed from the kill until a reader of committed records sees an output that was appended after
 //! it.

@@ -1,7 +1,8 @@
-//! The ClickHouse sink as it runs: from a real broker into a real ClickHouse, all on this machine.
+//! The ClickHouse sink as it runs: from a real broker into a real ClickHouse, all on this
+//! machine.
 //!
-//! That many trades lie in the log, then `pulse-clickhouse` starts; counted from its first confirmed
-//! rows to its last committed position.
+//! That many trades lie in the log, then `pulse-clickhouse` starts; counted from its first
+//! confirmed rows to its last committed position.
 //!
 //! `sink [--events N] [--runs N]`
 

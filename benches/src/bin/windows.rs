@@ -1,12 +1,12 @@
 //! The peers' windowing job on our metrics step: their trades, from the same seed and order, as
-//! Events; per product 1 s and 60 s candles. One thread, a commit every 50 ms; duplicates, lateness,
-//! state and flushes are on; silence fires nothing, since no peer has that. The digests are those of
-//! the peers' own program over the same trades, so equal digests mean equal candles.
+//! Events; per product 1 s and 60 s candles. One thread, a commit every 50 ms; duplicates,
+//! lateness, state and flushes are on; silence fires nothing, since no peer has that. The digests
+//! are those of the peers' own program over the same trades, so equal digests mean equal candles.
 //!
 //! `windows [--events N] [--runs N] [--commit-ms N]` does all of it on a broker of its own.
-//! `windows --serve 1 [--events N]` starts a broker with the trades on it, says where, and waits for
-//! the end of its input; `windows --brokers ADDRESS --broker-pid PID` then runs the job there. So
-//! other engines can have the same bytes from the same broker.
+//! `windows --serve 1 [--events N]` starts a broker with the trades on it, says where, and waits
+//! for the end of its input; `windows --brokers ADDRESS --broker-pid PID` then runs the job
+//! there. So other engines can have the same bytes from the same broker.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
