@@ -26,7 +26,8 @@ const RUNS: usize = 5;
 
 fn main() -> anyhow::Result<()> {
     let windows = Args::read().count("windows", 1_000_000);
-    updates(100_000);
+    updates("20,000 markets with 5 windows", 20_000, 1);
+    updates("806 markets with 124 windows", 806, 120);
     memory(windows);
     identities();
     restore(windows)
@@ -103,25 +104,28 @@ fn place() -> Place {
     }
 }
 
-/// What folding an event into windows costs beside all the rest, at random markets.
-fn updates(windows: u64) {
+/// What folding an event into 5 windows costs beside all the rest, at random markets, each of which
+/// has had an event a second for so long.
+fn updates(what: &str, markets: u64, seconds: u64) {
     const EVENTS: usize = 500_000;
-    let markets = windows / 5;
     let cost = |has_meter: bool| {
         let mut bench = Bench::new(has_meter);
-        bench.fill(markets, 0, START_MS);
+        for second in 0..seconds {
+            bench.fill(markets, second * markets, START_MS + second as i64 * 1_000);
+        }
+        let now_ms = START_MS + (seconds as i64 - 1) * 1_000;
         let mut rng = fastrand::Rng::with_seed(7);
-        let mut number = markets;
+        let mut number = seconds * markets;
         let mut run = || {
             let mut trade = |_| {
                 number += 1;
-                let at = EventTime::from_ms(START_MS + rng.i64(0..400));
+                let at = EventTime::from_ms(now_ms + rng.i64(0..400));
                 trades::on_market(rng.u64(0..markets), number, at).1
             };
             let values: Vec<_> = (0..EVENTS).map(&mut trade).collect();
             let began = thread_cpu_seconds();
             for value in &values {
-                bench.observe(black_box(value), START_MS);
+                bench.observe(black_box(value), now_ms);
             }
             let each = (thread_cpu_seconds() - began) * 1e9 / EVENTS as f64;
             bench.flush();
@@ -132,7 +136,7 @@ fn updates(windows: u64) {
     };
     let ((with, held), (without, _)) = (cost(true), cost(false));
     println!(
-        "update with {held} windows held: {:.0} ns a window; an event in whole {with:.0} ns with 5 \
+        "update, {what}, {held} held: {:.0} ns a window; an event in whole {with:.0} ns with 5 \
          windows, {without:.0} ns with none (decoding, duplicates and clock)",
         (with - without) / 5.0
     );
