@@ -58,8 +58,9 @@ impl MetricsStep {
         self.new_meters.push(at as u16);
     }
 
-    /// Each event goes to its meters in the order of their ids, whatever places they have: who comes
-    /// first may take the last place that is left for a group, and a restore gives other places.
+    /// Each event goes to its meters in the order of their ids, whatever places they have: who
+    /// comes first may take the last place that is left for a group, and a restore gives other
+    /// places.
     fn index_meters(&mut self) {
         self.by_type = Default::default();
         let in_force = self.meters.iter().enumerate();

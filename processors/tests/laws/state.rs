@@ -1,4 +1,5 @@
-//! The laws of `runtime::step::Step`: ticks that make no difference, and state that can be restored.
+//! The laws of `runtime::step::Step`: ticks that make no difference, and state that can be put
+//! back.
 
 use std::collections::BTreeMap;
 
