@@ -214,7 +214,9 @@ impl Line {
             match counted as usize == events.len() && open == 0.0 {
                 true => Ok(()),
                 false => {
-                    let log = self.installation.roles["pulse-metrics-0"].process.log_tail(20);
+                    let log = self.installation.roles["pulse-metrics-0"]
+                        .process
+                        .log_tail(20);
                     Err(format!("{counted} of {}, {open} open\n{log}", events.len()))
                 }
             }
