@@ -198,10 +198,10 @@ async fn rows(load: &Load) -> anyhow::Result<()> {
             sink.check()?;
             for (partition, visible) in visible(&bench).await {
                 let before = counted.insert(partition, visible).unwrap_or(0);
-                for at in before..visible {
+                for made_at in &made[&partition][before..visible] {
                     seen += 1;
                     if seen > warm {
-                        latencies.push(ms(made[&partition][at]));
+                        latencies.push(ms(*made_at));
                     }
                 }
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use runtime::fate::Fate;
 use runtime::kafka::admin::TopicSpec;
 use runtime::kafka::{
     Admin, Committed, Event, GroupConsumer, GroupMetadata, GroupSettings, Isolation, KafkaConfig,
@@ -13,7 +14,7 @@ use runtime::kafka::{
 pub(crate) use crate::shared::shared;
 
 /// How long anything may take before the test says that it does not happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A name that no other test has, not in an earlier run against the same broker either.
 pub(crate) fn name(stem: &str) -> String {
@@ -31,6 +32,18 @@ pub(crate) fn until(mut is_so: impl FnMut() -> bool) {
         );
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Begins a transaction once the producer that takes the name over is there.
+#[track_caller]
+pub(crate) fn begin(producer: &mut Transactional) {
+    until(|| match producer.begin() {
+        Ok(()) => true,
+        Err(error) => {
+            assert_eq!(error.fate(), Fate::Retry, "{error}");
+            false
+        }
+    });
 }
 
 /// Bytes that no compression makes smaller; always the same.

@@ -120,7 +120,7 @@ async fn positions_of_a_past_generation_abort() {
     let outcome = producer.commit(&[position(&input, 5, "")], &stale);
     assert!(matches!(outcome, Outcome::Aborted(_)), "{outcome:?}");
     // The same bytes again, by a member of the present generation.
-    producer.begin().unwrap();
+    broker::begin(&mut producer);
     producer
         .send(&Outgoing::keyed(&output, b"k", b"fresh"))
         .unwrap();
@@ -148,7 +148,7 @@ async fn a_topic_that_refuses_is_named_and_the_rest_is_sent_without_it() {
     };
     assert!(reason.topics.contains_key(&missing), "{reason:?}");
     assert!(!reason.topics.contains_key(&output), "{reason:?}");
-    producer.begin().unwrap();
+    broker::begin(&mut producer);
     producer
         .send(&Outgoing::keyed(&output, b"k", b"v"))
         .unwrap();
