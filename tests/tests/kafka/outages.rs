@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use runtime::fate::Fate;
 use runtime::health::{Condition, Health};
-use runtime::kafka::group::GroupError;
-use runtime::kafka::transactional::TransactionError;
 use runtime::kafka::{
     Admin, Event, KafkaConfig, Outcome, Outgoing, Partition, Position, Publisher,
     PublisherSettings, Transactional,
@@ -17,12 +15,6 @@ use crate::broker::Member;
 use crate::shared::Broker;
 
 const TIMEOUT: Duration = Duration::from_secs(4);
-
-/// How long one call waits while an outage is settled; the group is served in between.
-const SLICE: Duration = Duration::from_millis(250);
-
-/// How long the question for a position may take: the client looks for its coordinator first.
-const QUESTION: Duration = Duration::from_secs(5);
 
 /// One transaction of one record, whose position carries the batch's name.
 struct Writer {
@@ -67,67 +59,6 @@ impl Writer {
         let group = self.member.group.metadata().unwrap();
         self.producer.commit(&[position], &group)
     }
-
-    /// What the protocol asks for after an unknown outcome: renew, look, send again if needed.
-    fn settle(&mut self, batch: &str) {
-        loop {
-            broker::until(|| {
-                self.member.poll();
-                is_done(self.producer.renew(SLICE), TransactionError::fate)
-            });
-            if self.held().as_deref() == Some(batch.as_bytes()) {
-                return;
-            }
-            self.begin(batch);
-            match self.commit(batch) {
-                Outcome::Committed => return,
-                // The group may still be coming together again, and the broker waking up.
-                Outcome::Aborted(_) | Outcome::Unknown(_) => {}
-                Outcome::Fenced(failure) => panic!("{failure}"),
-            }
-        }
-    }
-
-    /// The stable metadata, however long a transaction keeps it from being so.
-    fn held(&mut self) -> Option<Vec<u8>> {
-        let mut held = None;
-        broker::until(|| {
-            self.member.poll();
-            let asked = std::slice::from_ref(&self.input);
-            let answer = self.member.group.committed(asked, QUESTION);
-            is_done(
-                answer.map(|mut found| held = found.remove(0)),
-                GroupError::fate,
-            )
-        });
-        held.map(|committed| committed.metadata)
-    }
-}
-
-/// True when a call succeeded, false when it is to be called again.
-#[track_caller]
-fn is_done<E: std::fmt::Display>(answer: Result<(), E>, fate: fn(&E) -> Fate) -> bool {
-    if let Err(error) = &answer {
-        assert_eq!(fate(error), Fate::Retry, "{error}");
-    }
-    answer.is_ok()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_is_killed_in_a_transaction_doubles_nothing() {
-    let mut broker = Broker::own().await;
-    let kafka = broker.config();
-    let mut writer = Writer::open(&kafka).await;
-    let batches: Vec<String> = (0..3).map(|n| format!("batch {n}")).collect();
-    for batch in &batches {
-        writer.begin(batch);
-        broker.kafka.kill9().await;
-        let outcome = tokio::task::block_in_place(|| writer.commit(batch));
-        assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
-        broker.kafka.restart().await.unwrap();
-        tokio::task::block_in_place(|| writer.settle(batch));
-    }
-    assert_eq!(broker::values(&kafka, &writer.output, 1), batches);
 }
 
 #[tokio::test(flavor = "multi_thread")]
