@@ -310,8 +310,8 @@ impl KafkaConfig {
             .set("topic.metadata.propagation.max.ms", "5000")
             .set("log.connection.close", "false")
             // When all brokers are away, librdkafka would begin anew with the first addresses and
-            // drop the brokers that it knew; its cache of coordinators goes on naming those, and a
-            // question to a coordinator then waits for minutes for a broker that cannot come back.
+            // drop the brokers that it knew. Questions to a coordinator then waited for minutes,
+            // by all signs because its cache of coordinators goes on naming the dropped ones.
             .set("metadata.recovery.strategy", "none")
             .set_log_level(RDKafkaLogLevel::Info);
         if let Some(contexts) = &self.debug {
