@@ -69,6 +69,11 @@ pub struct Publisher {
     timeout: Duration,
 }
 
+/// How long whoever waits for room relies on acknowledgements alone. librdkafka frees the records of
+/// one answer together, after the last one's callback: who was woken by that callback may find the
+/// queue still full, and with nothing else on its way nobody would wake it again.
+pub(super) const ROOM_LOOK: Duration = Duration::from_millis(2);
+
 /// Tasks that wait for room in the queue: one at the door, the others behind it in their order.
 #[derive(Default)]
 struct Crowd {
@@ -166,7 +171,8 @@ impl Publisher {
                     break;
                 }
             }
-            let _ = tokio::time::timeout(deadline.left(), self.crowd.room.notified()).await;
+            let wait = deadline.left().min(ROOM_LOOK);
+            let _ = tokio::time::timeout(wait, self.crowd.room.notified()).await;
         }
         drop(turn);
         self.crowd.count.fetch_sub(1, Ordering::AcqRel);

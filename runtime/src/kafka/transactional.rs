@@ -37,7 +37,7 @@ use rdkafka_sys as sys;
 use super::client::KafkaConfig;
 use super::context;
 use super::failure::{CallFailure, Failure};
-use super::publisher::{base_record, idempotent};
+use super::publisher::{ROOM_LOOK, base_record, idempotent};
 use super::record::{Outgoing, Partition};
 use crate::clock::Deadline;
 use crate::fate::Fate;
@@ -319,7 +319,7 @@ impl Transactional {
             match failure.code {
                 Code::QueueFull if !deadline.has_passed() => {
                     outgoing = refused;
-                    self.acks.wait_beyond(acked, deadline.left());
+                    self.acks.wait_beyond(acked, deadline.left().min(ROOM_LOOK));
                 }
                 _ if failure.fate() == Fate::Reject => {
                     return Err(TransactionError::Record(failure));
