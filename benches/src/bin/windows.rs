@@ -204,8 +204,7 @@ impl Job {
     fn measure(&self, kafka: &KafkaConfig, broker: u32) -> anyhow::Result<()> {
         let seed = fastrand::u64(..);
         let name = format!("bench-{seed:x}");
-        let mut group = GroupSettings::new(&name, "bench", Duration::from_secs(10));
-        group.prefetch_kilobytes = 65_536;
+        let group = GroupSettings::new(&name, "bench", Duration::from_secs(10));
         let settings = KafkaLogSettings {
             group,
             transactional: TransactionalSettings::new(&name, Duration::from_secs(8)),

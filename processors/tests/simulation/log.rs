@@ -25,6 +25,10 @@ pub(crate) struct SimulatedLog {
     /// Nothing is done for a process that is dead, whatever it still calls.
     is_dead: bool,
     must_renew: bool,
+    /// The commit that was begun: its batches, and its transaction if there is one.
+    going: Option<(Vec<Sealed>, Result<u64, LogError>)>,
+    /// What the next poll gives up.
+    gives_up: BTreeSet<Place>,
     /// How often the same commit was tried in vain.
     vain_count: u32,
 }
@@ -93,6 +97,8 @@ impl SimulatedLog {
             positions: BTreeMap::new(),
             is_dead: false,
             must_renew: false,
+            going: None,
+            gives_up: BTreeSet::new(),
             vain_count: 0,
         }
     }
@@ -167,6 +173,20 @@ impl SimulatedLog {
             return Some(aborted("another generation owns a partition"));
         }
         None
+    }
+
+    /// What was begun goes on, as far as it comes.
+    fn try_to_end(&mut self, batches: &[Sealed], begun: Result<u64, LogError>) -> Outcome {
+        if self.is_dead {
+            return self.die();
+        }
+        match begun {
+            Ok(id) => match self.send(id, batches) {
+                Some(outcome) => outcome,
+                None => self.end(id),
+            },
+            Err(error) => aborted(&error.to_string()),
+        }
     }
 
     /// Ends a transaction that has everything.
@@ -248,7 +268,24 @@ fn hand_on(
 
 impl Log for SimulatedLog {
     fn poll(&mut self) -> Result<Vec<Ownership>, LogError> {
+        if let Some((batches, _)) = &self.going {
+            let goes = |batch: &Sealed| self.gives_up.contains(&batch.place);
+            assert!(
+                !batches.iter().any(goes),
+                "a partition goes while its commit is on its way"
+            );
+        }
         let told = self.ask("poll", 200)?.poll(self.member);
+        self.gives_up.clear();
+        for change in &told {
+            match change {
+                Ownership::Revoked(place) => self.gives_up.insert(place.clone()),
+                // Lost, it may be given to us anew at once, and then does not go.
+                Ownership::Lost(place) | Ownership::Assigned(place, _) => {
+                    self.gives_up.remove(place)
+                }
+            };
+        }
         for change in &told {
             if let Ownership::Assigned(place, committed) = change {
                 let start = committed.as_ref().map_or(0, |committed| committed.offset);
@@ -306,24 +343,24 @@ impl Log for SimulatedLog {
             .is_some_and(|next| *next >= broker.partitions[place].end()))
     }
 
-    fn commit(&mut self, batches: &[Sealed]) -> Outcome {
+    fn commit(&mut self, batches: Vec<Sealed>) {
         assert!(!self.must_renew, "an unknown end is looked into first");
+        assert!(self.going.is_none(), "one commit at a time");
         let places: BTreeSet<&Place> = batches.iter().map(|batch| &batch.place).collect();
         assert_eq!(places.len(), batches.len(), "one batch for each partition");
-        if self.is_dead {
-            return self.die();
-        }
         let begun = self
             .ask("begin", 100)
             .map(|mut broker| broker.begin(self.member));
-        let id = match begun {
-            Ok(id) => id,
-            Err(error) => return aborted(&error.to_string()),
-        };
-        let outcome = match self.send(id, batches) {
-            Some(outcome) => outcome,
-            None => self.end(id),
-        };
+        self.going = Some((batches, begun));
+    }
+
+    fn ended(&mut self, wait_ms: u64) -> Option<(Vec<Sealed>, Outcome)> {
+        let is_slow = |broker: &mut Broker| broker.faults_left > 0 && broker.random.bool();
+        if wait_ms == 0 && !self.is_dead && is_slow(&mut self.broker()) {
+            return None;
+        }
+        let (batches, begun) = self.going.take().expect("a commit was begun");
+        let outcome = self.try_to_end(&batches, begun);
         self.vain_count += 1;
         assert!(
             self.vain_count < VAIN_COUNT_MAX,
@@ -333,7 +370,7 @@ impl Log for SimulatedLog {
         if !matches!(outcome, Outcome::Aborted { .. }) {
             self.vain_count = 0;
         }
-        outcome
+        Some((batches, outcome))
     }
 
     fn renew(&mut self) -> Result<(), LogError> {

@@ -1,4 +1,5 @@
-//! The real log: a group consumer, a transactional producer, and readers for restores.
+//! The real log: a group consumer, a transactional producer on a thread of its own, and readers for
+//! restores.
 //!
 //! Each restore opens readers of its own, on the partition's state and on the records since; both
 //! end where the log stood when they were asked for, so a restore always ends.
@@ -10,6 +11,7 @@ use std::time::Duration;
 use schemas::ids::{Offset, Stream, TenantId, Topic};
 use schemas::time::BrokerTime;
 
+use super::committer::Committer;
 use super::log::{Committed, Flow, Log, LogError, Outcome, Ownership, Sealed};
 use crate::clock::{self, Deadline};
 use crate::fate::Fate;
@@ -18,8 +20,8 @@ use crate::kafka::group::GroupError;
 use crate::kafka::reader::ReadError;
 use crate::kafka::transactional::TransactionError;
 use crate::kafka::{
-    self, Admin, Event, GroupConsumer, GroupSettings, Isolation, KafkaConfig, Outgoing, Partition,
-    Position, Reader, Start, Transactional, TransactionalSettings,
+    self, Admin, Event, GroupConsumer, GroupSettings, Isolation, KafkaConfig, Partition, Position,
+    Reader, Start, Transactional, TransactionalSettings,
 };
 use crate::step::{Incoming, Place, Step};
 use crate::watchdog::Watchdog;
@@ -28,8 +30,6 @@ use crate::watchdog::Watchdog;
 const QUESTION: Duration = Duration::from_secs(5);
 /// How long a restore may make no progress.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a call waits for a new producer; membership is served before it waits on.
-const RENEW_SLICE: Duration = Duration::from_millis(250);
 /// How long brokers that did not answer are not asked again where logs end: that is asked for each
 /// partition, many times a second, and each time waited for.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -47,14 +47,13 @@ pub struct KafkaLogSettings {
 pub struct KafkaLog<S: Step> {
     kafka: KafkaConfig,
     consumer: GroupConsumer,
-    producer: Transactional,
+    committer: Committer,
     admin: Admin,
     partitions: BTreeMap<Place, Partition>,
     partition_counts: BTreeMap<TenantId, i32>,
     /// The brokers did not say where a log ends, and are not asked before this.
     silent_until: Option<Deadline>,
     watchdog: Option<Watchdog>,
-    topics: BTreeMap<(TenantId, Stream), String>,
     step: PhantomData<S>,
 }
 
@@ -68,6 +67,11 @@ impl<S: Step> KafkaLog<S> {
             .map_err(|error| transaction("open", &error))?;
         let consumer = GroupConsumer::join(kafka, settings.group.clone())
             .map_err(|error| group("join", &error))?;
+        let committer = Committer::start(producer, consumer.alarm()).map_err(|error| LogError {
+            act: "open",
+            reason: format!("no thread for commits: {error}"),
+            fate: Fate::Retry,
+        })?;
         let admin = Admin::new(kafka).map_err(|error| LogError {
             act: "open",
             reason: error.to_string(),
@@ -76,13 +80,12 @@ impl<S: Step> KafkaLog<S> {
         Ok(Self {
             kafka: kafka.clone(),
             consumer,
-            producer,
+            committer,
             admin,
             partitions: BTreeMap::new(),
             partition_counts: BTreeMap::new(),
             silent_until: None,
             watchdog: None,
-            topics: BTreeMap::new(),
             step: PhantomData,
         })
     }
@@ -139,62 +142,6 @@ impl<S: Step> KafkaLog<S> {
             Event::Revoked { .. } => Ownership::Revoked(place),
             Event::Lost { .. } => Ownership::Lost(place),
         })
-    }
-
-    /// Puts everything into the open transaction.
-    fn send(&mut self, batches: &[Sealed]) -> Result<(), TransactionError> {
-        for batch in batches {
-            let tenant = &batch.place.tenant;
-            for record in batch.output.iter() {
-                let topic = self
-                    .topics
-                    .entry((tenant.clone(), record.stream))
-                    .or_insert_with(|| tenant.topic(record.stream).to_string());
-                self.producer.send(&Outgoing {
-                    topic,
-                    partition: record.partition,
-                    key: Some(record.key),
-                    value: record.value,
-                    headers: &[],
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    fn outcome(&self, outcome: kafka::Outcome) -> Outcome {
-        match outcome {
-            kafka::Outcome::Committed => Outcome::Committed,
-            kafka::Outcome::Aborted(reason) => Outcome::Aborted {
-                reason: reason.to_string(),
-                refused: reason
-                    .topics
-                    .keys()
-                    .filter_map(|topic| tenant_of(topic))
-                    .collect(),
-            },
-            kafka::Outcome::Unknown(reason) => Outcome::Unknown {
-                reason: reason.to_string(),
-            },
-            kafka::Outcome::Fenced(failure) => Outcome::Fenced {
-                reason: failure.to_string(),
-            },
-        }
-    }
-
-    fn abort(&mut self, reason: &str) -> Outcome {
-        match self.producer.abort() {
-            kafka::Outcome::Committed => Outcome::Unknown {
-                reason: reason.to_owned(),
-            },
-            kafka::Outcome::Fenced(failure) => Outcome::Fenced {
-                reason: failure.to_string(),
-            },
-            kafka::Outcome::Unknown(_) => Outcome::Unknown {
-                reason: reason.to_owned(),
-            },
-            aborted @ kafka::Outcome::Aborted(_) => self.outcome(aborted),
-        }
     }
 }
 
@@ -308,35 +255,9 @@ impl<S: Step> Log for KafkaLog<S> {
             .is_some_and(|position| position >= end))
     }
 
-    fn commit(&mut self, batches: &[Sealed]) -> Outcome {
+    fn commit(&mut self, batches: Vec<Sealed>) {
         self.is_alive();
-        let metadata = match self.consumer.metadata() {
-            Ok(metadata) => metadata,
-            Err(error) => {
-                return Outcome::Aborted {
-                    reason: error.to_string(),
-                    refused: BTreeSet::new(),
-                };
-            }
-        };
-        match self.producer.begin() {
-            Ok(()) => {}
-            Err(TransactionError::Fenced(failure)) => {
-                return Outcome::Fenced {
-                    reason: failure.to_string(),
-                };
-            }
-            Err(error) => {
-                return Outcome::Aborted {
-                    reason: error.to_string(),
-                    refused: BTreeSet::new(),
-                };
-            }
-        }
-        if let Err(error) = self.send(batches) {
-            return self.abort(&error.to_string());
-        }
-        let positions: Vec<Position> = batches
+        let positions = batches
             .iter()
             .map(|batch| Position {
                 partition: self.partition(&batch.place),
@@ -344,13 +265,20 @@ impl<S: Step> Log for KafkaLog<S> {
                 metadata: batch.metadata.to_string(),
             })
             .collect();
-        let outcome = self.producer.commit(&positions, &metadata);
-        self.outcome(outcome)
+        // The generation of this moment: should the group move on, the broker refuses the commit.
+        let metadata = self.consumer.metadata().map_err(|error| error.to_string());
+        self.committer.begin(batches, positions, metadata);
+    }
+
+    fn ended(&mut self, wait_ms: u64) -> Option<(Vec<Sealed>, Outcome)> {
+        self.is_alive();
+        self.committer.ended(Duration::from_millis(wait_ms))
     }
 
     fn renew(&mut self) -> Result<(), LogError> {
-        self.producer
-            .renew(RENEW_SLICE)
+        self.is_alive();
+        self.committer
+            .renew()
             .map_err(|error| transaction("renew", &error))
     }
 
@@ -442,10 +370,6 @@ fn incoming(record: kafka::Record<'_>) -> Incoming<'_> {
         key: record.key(),
         value: record.value(),
     }
-}
-
-fn tenant_of(topic: &str) -> Option<TenantId> {
-    topic.parse::<Topic>().ok().map(|topic| topic.tenant)
 }
 
 fn group(act: &'static str, error: &GroupError) -> LogError {

@@ -132,8 +132,13 @@ pub trait Log {
     /// When the broker does not say.
     fn is_at_end(&mut self, place: &Place) -> Result<bool, LogError>;
 
-    /// Puts batches and their positions into one transaction.
-    fn commit(&mut self, batches: &[Sealed]) -> Outcome;
+    /// Begins to put batches and their positions into one transaction, as the owner that this
+    /// process is now. One at a time: [`Self::ended`] gives the batches back.
+    fn commit(&mut self, batches: Vec<Sealed>);
+
+    /// How the commit that was begun has ended, with its batches; waits for that at most `wait_ms`.
+    /// `None` while it goes on: it always ends.
+    fn ended(&mut self, wait_ms: u64) -> Option<(Vec<Sealed>, Outcome)>;
 
     /// Makes the producer anew; what was sent before is decided when it returns.
     ///
@@ -176,6 +181,6 @@ pub trait Log {
         each: &mut dyn FnMut(&Incoming<'_>),
     ) -> Result<(), LogError>;
 
-    /// Waits until something may be there to read, at most `wait_ms`.
+    /// Waits until something may be there to read or a commit has ended, at most `wait_ms`.
     fn wait(&mut self, wait_ms: u64);
 }

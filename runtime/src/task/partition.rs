@@ -29,10 +29,16 @@ pub(super) struct Partition<S: Step> {
     /// The last committed batch.
     pub(super) batch: Option<BatchId>,
     pub(super) out: Output,
+    /// The memory of the output that was committed last, to be used again.
+    pub(super) spare: Output,
+    /// What is to be told of it once the batch that is on its way is committed.
+    pub(super) sealed_report: Option<PartitionReport>,
     /// True when the position, the clock's doings or the state wait for a commit.
     pub(super) is_pending: bool,
     pub(super) must_flush: bool,
     pub(super) is_at_end: bool,
+    /// The last read gave records.
+    pub(super) is_flowing: bool,
     pub(super) ticks_at_ms: i64,
 }
 
@@ -92,7 +98,8 @@ impl<S: Step> Partition<S> {
 
     /// Takes everything that waits, to be committed; `flush` takes the state's changes as well.
     pub(super) fn seal(&mut self, batch: BatchId, flush: bool) -> Sealed {
-        let mut output = std::mem::take(&mut self.out);
+        let spare = std::mem::take(&mut self.spare);
+        let mut output = std::mem::replace(&mut self.out, spare);
         let mut state_at = self.state_at;
         if flush {
             self.step.drain_changes(&mut output);
@@ -107,9 +114,13 @@ impl<S: Step> Partition<S> {
                 (self.must_flush || self.state_at.is_none()).then_some(&self.definitions),
             );
             state_at = Some(self.next);
+            // What comes from here on is in no commit before this one.
+            self.must_flush = false;
+            self.ticked = None;
         }
         let state_at = state_at.expect("the first batch of a partition flushes");
         self.is_pending = false;
+        self.sealed_report = Some(self.report());
         Sealed {
             place: self.place.clone(),
             output,
@@ -130,13 +141,23 @@ impl<S: Step> Partition<S> {
         if let Some((state_at, _)) = sealed.flush {
             self.state_at = Some(state_at);
             self.flushed_ms = now_ms;
-            self.must_flush = false;
-            self.ticked = None;
         }
         sealed.output.clear();
-        if self.out.is_empty() {
-            self.out = sealed.output;
-        }
+        self.spare = sealed.output;
+    }
+
+    /// True while there is no use in reading on: what is there must be committed first.
+    pub(super) fn is_full(&self) -> bool {
+        self.must_flush || self.out.byte_count() > OUTPUT_BYTES_MAX
+    }
+
+    /// What is true of it in the log, once a batch is committed.
+    pub(super) fn committed_report(&mut self) -> Option<PartitionReport> {
+        let report = self.sealed_report.take()?;
+        Some(PartitionReport {
+            is_caught_up: self.is_at_end && !self.is_pending,
+            ..report
+        })
     }
 
     pub(super) fn report(&self) -> PartitionReport {

@@ -135,9 +135,12 @@ pub(super) fn partition<S: Step, L: Log>(
         flushed_ms: 0,
         batch: Some(metadata.batch),
         out: Output::default(),
+        spare: Output::default(),
+        sealed_report: None,
         is_pending: false,
         must_flush: false,
         is_at_end: false,
+        is_flowing: false,
         ticks_at_ms: 0,
     })
 }
@@ -165,14 +168,17 @@ fn begin<S: Step, L: Log>(
         next,
         clock: BrokerTime::MIN,
         ticked: None,
+        // The first commit flushes, so that the definitions in force are known from then on.
         state_at: None,
         flushed_ms: 0,
         batch: None,
         out: Output::default(),
+        spare: Output::default(),
+        sealed_report: None,
         is_pending: false,
-        // The first commit flushes, so that the definitions in force are known from then on.
-        must_flush: true,
+        must_flush: false,
         is_at_end: false,
+        is_flowing: false,
         ticks_at_ms: 0,
     })
 }

@@ -9,12 +9,12 @@ use schemas::ids::{Offset, TenantId};
 
 use super::definitions::DefinitionSource;
 use super::log::{Committed, Log, LogError, Ownership};
-use super::partition::{OUTPUT_BYTES_MAX, Partition};
+use super::partition::Partition;
 use super::report::{Report, SharedReport};
 use super::restore;
 use crate::fate::Fate;
 use crate::step::{Place, Step};
-use commit::Committing;
+use commit::{Committing, Progress};
 
 /// How a worker goes about its work.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,9 @@ impl Default for WorkerSettings {
 /// How long an orderly end waits for brokers that do not take its last commit.
 const FINISH_MS_MAX: i64 = 5_000;
 
+/// How long a look for the end of a commit waits for it, where nothing else is to be done.
+const END_LOOK_MS: u64 = 50;
+
 /// What a turn found to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Turn {
@@ -79,7 +82,7 @@ pub struct Worker<S: Step, L: Log, D: DefinitionSource<S::Definitions>> {
     waiting: BTreeMap<Place, Waiting>,
     /// Partitions that go to another process with the next poll.
     leaving: BTreeSet<Place>,
-    /// What is being committed; nothing else is done until it is known how that ended.
+    /// What is being committed. There is one commit at a time, and nothing is restored meanwhile.
     committing: Option<Committing>,
     /// The control offset that everything here has followed.
     control_at: Option<Offset>,
@@ -117,24 +120,28 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         &mut self.log
     }
 
-    /// One round: serves membership and definitions, reads, ticks, and commits what is due. While a
-    /// commit is being tried, a round is one more step of that and nothing else.
+    /// One round: serves membership and definitions, reads, ticks, and begins the commit that is
+    /// due. While one is on its way records are read on; while one is in trouble, a round is one
+    /// more step of mending that and nothing else.
     ///
     /// # Errors
     /// Only what must end the process: everything else is waited out or concerns one partition.
     pub fn turn(&mut self) -> Result<Turn, LogError> {
         self.serve_membership()?;
-        if self.committing.is_some() {
-            return self.go_on_committing();
+        if let Progress::Mending(turn) = self.go_on_committing(0)? {
+            return Ok(turn);
         }
-        self.follow_definitions()?;
-        self.restore_waiting()?;
+        if self.committing.is_none() {
+            // A partition begins, or begins anew, where no commit of ours can still move it.
+            self.follow_definitions()?;
+            self.restore_waiting()?;
+        }
         let read_count = self.read();
         self.tick();
         let now_ms = self.log.now().as_ms();
-        if self.is_commit_due(now_ms) {
+        if self.is_commit_due(now_ms) && self.committing.is_none() {
             self.seal(now_ms);
-            return self.go_on_committing();
+            self.go_on_committing(0)?;
         }
         self.report_partitions();
         Ok(if read_count > 0 {
@@ -153,7 +160,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         if pending.peek().is_none() {
             return false;
         }
-        let is_urgent = pending.any(|p| p.must_flush || p.out.byte_count() > OUTPUT_BYTES_MAX);
+        let is_urgent = pending.any(Partition::is_full);
         let since_ms = *self.pending_since_ms.get_or_insert(now_ms);
         is_urgent || now_ms - since_ms >= self.settings.commit_interval_ms
     }
@@ -165,11 +172,14 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
     /// As [`Self::turn`].
     pub fn finish(&mut self) -> Result<(), LogError> {
         let began_ms = self.log.now().as_ms();
-        if self.committing.is_none() {
-            self.seal(began_ms);
-        }
-        while self.committing.is_some() {
-            if let Turn::Idle(wait_ms) = self.go_on_committing()? {
+        loop {
+            if self.committing.is_none() {
+                self.seal(self.log.now().as_ms());
+            }
+            if self.committing.is_none() {
+                return Ok(());
+            }
+            if let Progress::Mending(Turn::Idle(wait_ms)) = self.go_on_committing(END_LOOK_MS)? {
                 self.log.wait(wait_ms);
             }
             if self.log.now().as_ms() - began_ms > FINISH_MS_MAX {
@@ -178,7 +188,6 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             }
             self.serve_membership()?;
         }
-        Ok(())
     }
 
     fn serve_membership(&mut self) -> Result<(), LogError> {
@@ -342,7 +351,11 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         let mut count = 0;
         let mut failed = vec![];
         for (place, partition) in &mut self.partitions {
+            if partition.is_full() {
+                continue;
+            }
             let count_max = self.settings.read_count_max;
+            partition.is_flowing = false;
             match self
                 .log
                 .read(place, count_max, &mut |record| partition.observe(record))
@@ -350,6 +363,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
                 Ok(0) => {}
                 Ok(read) => {
                     partition.is_at_end = false;
+                    partition.is_flowing = true;
                     count += read;
                 }
                 Err(error) => failed.push((place.clone(), error)),
@@ -371,7 +385,8 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             // The time at which the end is asked for: whatever was appended before it, less the
             // difference of the clocks, has been read if the end has been.
             let asked_at = self.log.now();
-            if asked_at.as_ms() < partition.ticks_at_ms {
+            if asked_at.as_ms() < partition.ticks_at_ms || partition.is_flowing {
+                // Records that come move the clock themselves, and the end is not reached.
                 continue;
             }
             let now = asked_at.plus_ms(-self.settings.skew_ms);
@@ -395,7 +410,9 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
 
     fn idle_ms(&self, now_ms: i64) -> u64 {
         let mut wait_ms = self.settings.commit_interval_ms;
-        if let Some(since_ms) = self.pending_since_ms {
+        // The end of a commit that is on its way ends the wait as well.
+        let since_ms = self.pending_since_ms.filter(|_| self.committing.is_none());
+        if let Some(since_ms) = since_ms {
             wait_ms = wait_ms.min(since_ms + self.settings.commit_interval_ms - now_ms);
         }
         for partition in self.partitions.values() {
@@ -410,7 +427,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
     fn report_partitions(&self) {
         self.report.update(|report| {
             for (place, partition) in &self.partitions {
-                if !partition.is_pending {
+                if !partition.is_pending && partition.sealed_report.is_none() {
                     report.partitions.insert(place.clone(), partition.report());
                 }
             }

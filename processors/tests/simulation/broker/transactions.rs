@@ -1,5 +1,7 @@
 //! Transactions: records that are there and not yet true, and positions that may still change.
 
+use std::collections::BTreeMap;
+
 use runtime::step::Place;
 use runtime::task::{Committed, Sealed};
 use schemas::ids::Stream;
@@ -14,6 +16,8 @@ use crate::traced::{NOTES, Note};
 pub(crate) struct Transaction {
     id: u64,
     member: MemberId,
+    /// What the member owned when it began, by the epoch of that: its generation.
+    owned: BTreeMap<Place, u64>,
     parts: Vec<Part>,
     /// True once the positions are part of it.
     has_positions: bool,
@@ -56,6 +60,10 @@ impl Broker {
         self.transactions.push(Transaction {
             id,
             member,
+            owned: self
+                .members
+                .get(&member)
+                .map_or_else(BTreeMap::new, |member| member.known.clone()),
             parts: vec![],
             has_positions: false,
             ending: Ending::Abort,
@@ -110,28 +118,23 @@ impl Broker {
         self.transaction(id).parts.push(part);
     }
 
-    /// Puts the positions into a transaction, unless one of the partitions is not the member's.
-    ///
-    /// A real coordinator looks at the member's generation alone: of a partition that the member
-    /// has given up, or was told that it lost, it would take a position. So none may ever come.
+    /// Puts the positions into a transaction, unless the group has given one of the partitions to
+    /// another since the transaction began: it carries the generation of that moment.
     pub(crate) fn send_positions(&mut self, id: u64) -> bool {
-        let transaction = self.transaction(id);
-        let member = transaction.member;
-        let places: Vec<Place> = transaction
-            .parts
-            .iter()
-            .map(|part| part.place.clone())
-            .collect();
-        if let Some(member) = self.members.get(&member) {
-            for place in &places {
-                let is_known = member.known.contains_key(place);
-                assert!(
-                    is_known,
-                    "{place:?} was given up, and is committed all the same"
+        let at = self.transactions.iter().position(|t| t.id == id);
+        let transaction = &self.transactions[at.expect("it is not over")];
+        let is_owner = |part: &Part| {
+            let Some(epoch) = transaction.owned.get(&part.place) else {
+                panic!(
+                    "{:?} was not ours, and is committed all the same",
+                    part.place
                 );
-            }
-        }
-        if !places.iter().all(|place| self.is_owner(member, place)) {
+            };
+            let owner = &self.partitions[&part.place].owner;
+            owner.member == Some(transaction.member) && owner.epoch == *epoch
+        };
+        let is_member = self.members.contains_key(&transaction.member);
+        if !is_member || !transaction.parts.iter().all(is_owner) {
             return false;
         }
         self.transaction(id).has_positions = true;

@@ -2,9 +2,10 @@
 //!
 //! | step | it ended as | next |
 //! |---|---|---|
-//! | send | committed | done |
-//! | send | aborted | send the same bytes again |
-//! | send | unknown | renew: afterwards it is decided |
+//! | send | | await its end, and read on meanwhile |
+//! | await | committed | done |
+//! | await | aborted | send the same bytes again |
+//! | await | unknown | renew: afterwards it is decided |
 //! | renew | renewed | look at what is committed |
 //! | look | of each partition: ours, the one before, another | done, send again, drop it |
 //!
@@ -25,7 +26,10 @@ use crate::task::report::Report;
 
 /// A commit on its way.
 pub(super) struct Committing {
+    /// The batches, unless the log has them.
     sealed: Vec<Sealed>,
+    /// Partitions that went while the log had their batches.
+    forgotten: BTreeSet<Place>,
     next: Next,
     began_ms: i64,
     attempt_count: u32,
@@ -37,19 +41,40 @@ pub(super) struct Committing {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     Send,
+    Await,
     Renew,
     Look,
+}
+
+/// How far a commit has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There is none, or it is on its way.
+    Smooth,
+    /// It is in trouble, and this is when the next step is due.
+    Mending(Turn),
 }
 
 impl Committing {
     /// Leaves a partition out, however far its batch has come: it is not ours any more.
     pub(super) fn forget(&mut self, place: &Place) {
         self.sealed.retain(|batch| batch.place != *place);
+        if self.next == Next::Await {
+            self.forgotten.insert(place.clone());
+        }
     }
 
     /// True when it is known how everything ended.
     fn is_over(&self) -> bool {
-        self.sealed.is_empty() && self.next != Next::Renew
+        self.sealed.is_empty() && !matches!(self.next, Next::Await | Next::Renew)
+    }
+
+    /// Takes the batches back from the log, without those that are not ours any more.
+    fn take_back(&mut self, batches: Vec<Sealed>) {
+        let forgotten = std::mem::take(&mut self.forgotten);
+        let ours = |batch: &Sealed| !forgotten.contains(&batch.place);
+        self.sealed.extend(batches.into_iter().filter(ours));
+        self.next = Next::Send;
     }
 
     fn wait(&mut self, now_ms: i64) {
@@ -77,6 +102,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         self.pending_since_ms = None;
         self.committing = (!sealed.is_empty()).then_some(Committing {
             sealed,
+            forgotten: BTreeSet::new(),
             next: Next::Send,
             began_ms: now_ms,
             attempt_count: 0,
@@ -84,41 +110,69 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         });
     }
 
-    /// Commits what is pending with one try, now.
+    /// Commits what is pending with one try, now, behind what is on its way.
     pub(super) fn commit_at_once(&mut self) -> Result<(), LogError> {
+        self.await_end()?;
         if self.committing.is_none() {
             self.seal(self.log.now().as_ms());
         }
         if let Some(committing) = &mut self.committing {
             committing.again_at_ms = i64::MIN;
         }
-        self.go_on_committing().map(drop)
+        self.go_on_committing(0)?;
+        self.await_end()
     }
 
-    /// The next step of the commit that is on its way, when its time has come.
-    pub(super) fn go_on_committing(&mut self) -> Result<Turn, LogError> {
+    /// Waits until the commit that is on its way has ended, one way or another.
+    fn await_end(&mut self) -> Result<(), LogError> {
+        let is_awaited = |c: &Committing| c.next == Next::Await;
+        while self.committing.as_ref().is_some_and(is_awaited) {
+            self.go_on_committing(super::END_LOOK_MS)?;
+        }
+        Ok(())
+    }
+
+    /// The next step of the commit that is on its way, when its time has come. One that has been
+    /// sent is given `wait_ms` to end.
+    pub(super) fn go_on_committing(&mut self, wait_ms: u64) -> Result<Progress, LogError> {
         let now_ms = self.log.now().as_ms();
         let Some(mut committing) = self.committing.take() else {
-            return Ok(Turn::Busy);
+            return Ok(Progress::Smooth);
         };
-        if !committing.is_over() && committing.again_at_ms > now_ms {
-            let wait_ms = committing.again_at_ms - now_ms;
-            self.committing = Some(committing);
-            return Ok(Turn::Idle(u64::try_from(wait_ms).unwrap_or(1)));
-        }
         if !committing.is_over() {
             match committing.next {
-                Next::Send => self.send(&mut committing)?,
+                Next::Await => match self.log.ended(wait_ms) {
+                    Some((batches, outcome)) => {
+                        committing.take_back(batches);
+                        self.sent(&mut committing, outcome)?;
+                    }
+                    None => {
+                        self.committing = Some(committing);
+                        return Ok(Progress::Smooth);
+                    }
+                },
+                _ if committing.again_at_ms > now_ms => {
+                    let wait_ms = committing.again_at_ms - now_ms;
+                    self.committing = Some(committing);
+                    let wait_ms = u64::try_from(wait_ms).unwrap_or(1);
+                    return Ok(Progress::Mending(Turn::Idle(wait_ms)));
+                }
+                Next::Send => {
+                    self.log.commit(std::mem::take(&mut committing.sealed));
+                    committing.next = Next::Await;
+                    self.committing = Some(committing);
+                    return Ok(Progress::Smooth);
+                }
                 Next::Renew => self.renew(&mut committing)?,
                 Next::Look => self.look(&mut committing)?,
             }
         }
         if committing.is_over() {
             self.commit_ended(committing.began_ms);
-        } else {
-            self.committing = Some(committing);
+            return Ok(Progress::Smooth);
         }
-        Ok(Turn::Busy)
+        self.committing = Some(committing);
+        Ok(Progress::Mending(Turn::Busy))
     }
 
     fn commit_ended(&mut self, began_ms: i64) {
@@ -131,8 +185,9 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         self.report_partitions();
     }
 
-    fn send(&mut self, committing: &mut Committing) -> Result<(), LogError> {
-        match self.log.commit(&committing.sealed) {
+    /// What the end of a transaction asks for.
+    fn sent(&mut self, committing: &mut Committing, outcome: Outcome) -> Result<(), LogError> {
+        match outcome {
             Outcome::Committed => {
                 let now_ms = self.log.now().as_ms();
                 for batch in std::mem::take(&mut committing.sealed) {
@@ -228,8 +283,15 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
 
     /// A batch is in the log.
     fn settled(&mut self, batch: Sealed, now_ms: i64) {
-        if let Some(partition) = self.partitions.get_mut(&batch.place) {
-            partition.committed(batch, now_ms);
+        let place = batch.place.clone();
+        let Some(partition) = self.partitions.get_mut(&place) else {
+            return;
+        };
+        partition.committed(batch, now_ms);
+        if let Some(told) = partition.committed_report() {
+            self.report.update(|report| {
+                report.partitions.insert(place, told);
+            });
         }
     }
 
