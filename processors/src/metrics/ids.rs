@@ -145,6 +145,8 @@ impl SeenIds {
             Some(at) => at + 1,
             None => 0,
         };
+        // Five or six are held of a subject: room for no more than these.
+        self.slices.reserve_exact(1);
         self.slices.insert(at, Slice::new(start_us));
         &mut self.slices[at]
     }

@@ -113,6 +113,12 @@ impl RunSpec {
         self.width_us != self.pane_us
     }
 
+    /// True when the pane that starts there holds an instant.
+    #[inline]
+    pub fn holds(&self, start_us: i64, time_us: i64) -> bool {
+        time_us >= start_us && time_us.saturating_sub(start_us) < self.pane_us
+    }
+
     /// The start of the pane that holds an instant.
     #[inline]
     pub fn pane_start(&self, time_us: i64) -> i64 {
