@@ -8,7 +8,7 @@
 //! reads the environment.
 //!
 //! Read in this order: [`fate`], [`clock`], [`config`], [`service`], [`health`], [`telemetry`],
-//! [`kafka`], [`control`], [`watchdog`], [`step`], [`task`].
+//! [`kafka`], [`control`], [`watchdog`], [`step`], [`task`], [`testing`].
 
 pub mod fate;
 
@@ -27,3 +27,5 @@ pub mod watchdog;
 
 pub mod step;
 pub mod task;
+
+pub mod testing;

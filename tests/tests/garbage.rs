@@ -13,7 +13,7 @@ use schemas::ids::Stream;
 use schemas::meter::built_in;
 use schemas::murmur2::partition_of;
 use tests::trades::{self, Trade};
-use tests::{Installation, eventually, topic};
+use tests::{Installation, topic};
 
 /// The largest value that a broker takes with its settings as they come, less key and overhead.
 const LARGEST: usize = 1_048_576 - 200;
@@ -94,19 +94,7 @@ async fn garbage_ends_in_dead_letters_and_the_rest_flows_on() {
     installation.publish(&events, &good_records).await;
 
     let total = garbage.len() + 2 + good.len();
-    eventually("every record has its fate", async || {
-        let seen = installation
-            .figure("pulse-metrics-0", "pulse_records", "\"in\"")
-            .await?;
-        let open = installation
-            .figure("pulse-metrics-0", "pulse_open_short_windows", "acme")
-            .await?;
-        match seen as usize == total && open == 0.0 {
-            true => Ok(()),
-            false => Err(format!("{seen} of {total}, {open} open")),
-        }
-    })
-    .await;
+    installation.until_counted(&[&tenant]).await;
     let kafka = installation.kafka();
     let letters = topic::read(&kafka, &tenant.topic(Stream::DeadLetters).to_string());
     let mut expect: BTreeMap<&str, Vec<Vec<u8>>> = BTreeMap::new();
@@ -145,8 +133,12 @@ async fn garbage_ends_in_dead_letters_and_the_rest_flows_on() {
     let fired = trades::latest(fired.into_iter().map(|record| record.value.unwrap()));
     let short = fired
         .into_iter()
-        .filter(|(key, _)| key.1 <= 60_000)
+        .filter(|(key, _)| trades::SHORT_MS.contains(&key.1))
         .collect();
-    trades::assert_same("candles", &short, &trades::candles(&good, &[1_000, 60_000]));
+    trades::assert_same(
+        "candles",
+        &short,
+        &trades::candles(&good, &trades::SHORT_MS),
+    );
     installation.stop_all().await;
 }
