@@ -286,7 +286,11 @@ async fn the_secured_listeners_let_in_whom_they_should() {
         "no TLS"
     );
 
-    for mechanism in [Mechanism::Plain, Mechanism::ScramSha256] {
+    for mechanism in [
+        Mechanism::Plain,
+        Mechanism::ScramSha256,
+        Mechanism::ScramSha512,
+    ] {
         let good = Security::SaslTls(stranger.clone(), sasl(mechanism, right));
         assert_eq!(
             broker_count(sasl_ssl.clone(), good, PATIENCE).await,

@@ -8,6 +8,8 @@ use crate::stack::random_hex;
 
 /// The user that SASL knows.
 const USER: &str = "pulse";
+/// The challenges that SASL offers besides PLAIN.
+const SCRAM: [&str; 2] = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
 /// How long the certificates hold: a test's, or a try-out's, life.
 const VALID_DAYS: &str = "30";
 
@@ -16,7 +18,7 @@ const VALID_DAYS: &str = "30";
 pub struct Secured<'a> {
     /// `host:port` that speaks SSL and wants a client's certificate.
     pub ssl: String,
-    /// `host:port` that speaks SASL_SSL, with PLAIN and SCRAM-SHA-256.
+    /// `host:port` that speaks SASL_SSL, with PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512.
     pub sasl_ssl: String,
     /// What a client needs to get in.
     pub certificates: &'a Certificates,
@@ -79,9 +81,11 @@ impl Certificates {
     }
 
     /// Arguments of the formatting tool that make SCRAM know the user from the first moment.
-    pub(super) fn scram_user(&self) -> [String; 2] {
-        let credential = format!("SCRAM-SHA-256=[name={USER},password={}]", self.password);
-        ["--add-scram".to_owned(), credential]
+    pub(super) fn scram_user(&self) -> impl Iterator<Item = String> {
+        SCRAM.into_iter().flat_map(|mechanism| {
+            let credential = format!("{mechanism}=[name={USER},password={}]", self.password);
+            ["--add-scram".to_owned(), credential]
+        })
     }
 
     /// The broker's settings for both listeners.
@@ -104,10 +108,17 @@ impl Certificates {
                 self.authority.to_string_lossy().into_owned(),
             ),
             ("listener.name.ssl.ssl.client.auth", "required".to_owned()),
-            ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256".to_owned()),
+            (
+                "sasl.enabled.mechanisms",
+                format!("PLAIN,{}", SCRAM.join(",")),
+            ),
             ("listener.name.sasl_ssl.plain.sasl.jaas.config", plain),
             (
                 "listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config",
+                scram.clone(),
+            ),
+            (
+                "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config",
                 scram,
             ),
         ]
