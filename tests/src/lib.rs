@@ -12,6 +12,7 @@ pub mod folder;
 pub mod installation;
 pub mod market;
 pub mod recording;
+pub mod relay;
 pub mod samples;
 pub mod tables;
 pub mod topic;

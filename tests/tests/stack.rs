@@ -260,8 +260,8 @@ async fn the_secured_listeners_let_in_whom_they_should() {
     };
     let known = Tls {
         identity: Some((
-            certificates.client_certificate.clone(),
-            certificates.client_key.clone(),
+            certificates.client.certificate.clone(),
+            certificates.client.key.clone(),
         )),
         ..stranger.clone()
     };

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use super::authority::AuthorityError;
 use super::cache::{Cache, Progress};
 use super::fetch::{self, FetchError};
 use super::ports::{Port, PortError, PortWish};
@@ -44,6 +45,9 @@ pub enum KafkaError {
     /// A process could not be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// There are no certificates for its listeners.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// Another broker has its folder.
     #[error(transparent)]
     Tenure(#[from] TenureError),
@@ -55,7 +59,7 @@ pub enum KafkaError {
         /// What the system said.
         source: io::Error,
     },
-    /// Formatting, certificates or the broker itself failed.
+    /// Formatting or the broker itself failed.
     #[error("{act} failed: {last_words}")]
     Failed {
         /// What was tried.

@@ -32,9 +32,9 @@ fn ssl() -> Vec<(&'static str, String)> {
         ("PULSE_KAFKA_CA", path(&secured.certificates.authority)),
         (
             "PULSE_KAFKA_CERTIFICATE",
-            path(&secured.certificates.client_certificate),
+            path(&secured.certificates.client.certificate),
         ),
-        ("PULSE_KAFKA_KEY", path(&secured.certificates.client_key)),
+        ("PULSE_KAFKA_KEY", path(&secured.certificates.client.key)),
     ]
 }
 
