@@ -8,7 +8,7 @@
 //! reads the environment.
 //!
 //! Read in this order: [`fate`], [`clock`], [`config`], [`service`], [`health`], [`telemetry`],
-//! [`kafka`], [`control`], [`watchdog`], [`step`], [`task`], [`testing`].
+//! [`http`], [`kafka`], [`control`], [`watchdog`], [`step`], [`task`], [`testing`].
 
 pub mod fate;
 
@@ -18,6 +18,8 @@ pub mod config;
 pub mod health;
 pub mod service;
 pub mod telemetry;
+
+pub mod http;
 
 pub mod clickhouse;
 pub mod kafka;
