@@ -17,6 +17,7 @@ use prometheus_client::metrics::counter::Counter;
 use runtime::fate::{Backoff, Fate};
 use runtime::kafka::admin::ENVELOPE_BYTES_MAX as RECORD_BYTES_MAX;
 use runtime::kafka::{Failure, KafkaConfig, Outgoing, Publisher, PublisherSettings};
+use runtime::telemetry::TARGET;
 use schemas::dead_letter::{DeadLetter, ENVELOPE_BYTES_MAX};
 use schemas::ids::{Stream, TenantId};
 use schemas::time::{BrokerTime, EventTime};
@@ -289,6 +290,12 @@ impl Runner {
     }
 
     /// Publishes a batch and returns what must be tried again.
+    #[tracing::instrument(
+        target = TARGET,
+        level = "debug",
+        skip_all,
+        fields(tenant = %self.tenant, record_count = batch.len())
+    )]
     async fn publish(&mut self, batch: Vec<Parcel>) -> Result<Vec<Parcel>, DeliveryError> {
         let topics = |stream| self.tenant.topic(stream).to_string();
         let names = [Stream::Events, Stream::Books, Stream::DeadLetters].map(|s| (s, topics(s)));

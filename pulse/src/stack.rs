@@ -8,8 +8,8 @@
 //! server is called ready before it answers; software that is not the pinned one, byte for byte, is
 //! run ([`fetch`]); a stack reaches beyond the loopback interface.
 //!
-//! Read in this order: [`process`], [`ports`], [`cache`], [`fetch`], [`kafka`], [`clickhouse`],
-//! [`testing`].
+//! Read in this order: [`process`], [`ports`], [`cache`], [`fetch`], [`authority`], [`kafka`],
+//! [`clickhouse`], [`testing`].
 
 pub mod process;
 
@@ -17,6 +17,8 @@ pub mod ports;
 
 pub mod cache;
 pub mod fetch;
+
+pub mod authority;
 
 pub mod clickhouse;
 pub mod kafka;

@@ -15,7 +15,7 @@ use std::str::FromStr;
 /// One variable of the environment.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// The variable's name, `PULSE_…`, unit last.
+    /// The variable's name, `PULSE_…`, unit last; a standard's own, `OTEL_…`, where there is one.
     pub name: &'static str,
     /// What holds when the variable is absent; `None` when it must be set or may be left out.
     pub default: Option<&'static str>,
@@ -258,7 +258,7 @@ impl Environment {
 pub fn table() -> Vec<(&'static str, &'static [Key])> {
     vec![
         ("Every process", crate::service::KEYS),
-        ("Logs", crate::telemetry::KEYS),
+        ("Logs and traces", crate::telemetry::KEYS),
         ("Kafka", crate::kafka::KEYS),
         ("ClickHouse", crate::clickhouse::KEYS),
         ("Control", crate::control::KEYS),

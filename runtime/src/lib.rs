@@ -8,7 +8,7 @@
 //! reads the environment.
 //!
 //! Read in this order: [`fate`], [`clock`], [`config`], [`service`], [`health`], [`telemetry`],
-//! [`kafka`], [`control`], [`watchdog`], [`step`], [`task`].
+//! [`http`], [`kafka`], [`control`], [`watchdog`], [`step`], [`task`], [`testing`].
 
 pub mod fate;
 
@@ -19,6 +19,8 @@ pub mod health;
 pub mod service;
 pub mod telemetry;
 
+pub mod http;
+
 pub mod clickhouse;
 pub mod kafka;
 
@@ -27,3 +29,5 @@ pub mod watchdog;
 
 pub mod step;
 pub mod task;
+
+pub mod testing;

@@ -10,10 +10,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
 use crate::config::{ConfigError, Environment, Key, Settings};
 use crate::health::Health;
-use crate::telemetry::{LogConfig, Metrics, log_to_stderr};
+use crate::telemetry::{LogConfig, Metrics, Traces, log_and_trace};
 
 mod port;
 mod shutdown;
@@ -130,19 +131,29 @@ where
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    log_to_stderr(&process.log);
-    log_panics();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!(%error, "no runtime");
+            eprintln!("{name}: no runtime: {error}");
             return ExitCode::FAILURE;
         }
     };
+    let traces = match traces(name, &process, runtime.handle()) {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("{name}: spans cannot be exported: {error:#}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    log_and_trace(&process.log, traces.as_ref());
+    log_panics();
     let ended = runtime.block_on(supervise(name, process, config, run));
+    if let Some(traces) = traces {
+        traces.end();
+    }
     // A blocking task that does not end must not hold the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
     match ended {
@@ -152,6 +163,16 @@ where
             ExitCode::FAILURE
         }
     }
+}
+
+fn traces(
+    name: &'static str,
+    process: &ProcessConfig,
+    runtime: &Handle,
+) -> anyhow::Result<Option<Traces>> {
+    let collector = process.log.collector.as_deref();
+    let open = |endpoint| Traces::open(endpoint, name, &process.instance, runtime);
+    collector.map(open).transpose()
 }
 
 fn read<C: Settings>(mut env: Environment) -> Result<(ProcessConfig, C), ConfigError> {

@@ -1,4 +1,4 @@
-//! Logs and metrics of a process.
+//! Logs, traces and metrics of a process.
 //!
 //! Metrics live in a registry that is handed to the parts; there is no global one. Each is declared
 //! as a [`Metric`], so that `docs/metrics.md` can be compared with the declarations by a test.
@@ -14,11 +14,17 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{Environment, Key, Settings};
 
 mod process;
+mod traces;
+
+pub use traces::TARGET;
+pub(crate) use traces::Traces;
 
 const FILTER: Key = Key {
     name: "PULSE_LOG",
@@ -32,13 +38,15 @@ const FORMAT: Key = Key {
 };
 
 /// All of this part's keys.
-pub const KEYS: &[Key] = &[FILTER, FORMAT];
+pub const KEYS: &[Key] = &[FILTER, FORMAT, traces::ENDPOINT];
 
-/// What is logged, and how it looks.
+/// What is logged and how it looks, and where spans go.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
     filter: String,
     format: Format,
+    /// The collector of spans, where there is one.
+    pub(crate) collector: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,23 +67,31 @@ impl Settings for LogConfig {
             "json" => Some(Format::Json),
             _ => env.refuse(&FORMAT, "must be text or json"),
         });
+        let collector = traces::read_endpoint(env);
         Some(Self {
             filter: filter?,
             format: format?,
+            collector: collector?,
         })
     }
 }
 
 /// Begins to log to standard error. A second call changes nothing.
 pub fn log_to_stderr(config: &LogConfig) {
+    log_and_trace(config, None);
+}
+
+/// Begins to log to standard error, and to make spans for a collector.
+pub(crate) fn log_and_trace(config: &LogConfig, traces: Option<&Traces>) {
     let filter = EnvFilter::new(&config.filter);
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let begun = match config.format {
-        Format::Text => builder.with_target(false).try_init(),
-        Format::Json => builder.json().flatten_event(true).try_init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match config.format {
+        Format::Text => lines.with_target(false).with_filter(filter).boxed(),
+        Format::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
     };
+    let mut layers = vec![lines];
+    layers.extend(traces.map(Traces::layer));
+    let begun = tracing_subscriber::registry().with(layers).try_init();
     // Tests start several parts in one process; the first one's settings hold.
     drop(begun);
 }

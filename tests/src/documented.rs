@@ -20,6 +20,7 @@ pub fn keys() -> Vec<(&'static str, &'static [Key])> {
         ("ClickHouse sink", sinks::clickhouse::settings::KEYS),
         ("The operator's tool", pulse::installation::KEYS),
         ("The local stack", pulse::stack::KEYS),
+        ("Tests", runtime::testing::KEYS),
     ]);
     parts
 }

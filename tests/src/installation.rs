@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pulse::simulator::Simulator;
 use pulse::stack::{Launch, Port, PortWish, Process, TestStack, binary};
 use runtime::config::Secret;
 use runtime::control::{ControlConfig, ControlWriter};
 use runtime::kafka::admin::TopicSpec;
 use runtime::kafka::{Admin, KafkaConfig, Outgoing, Publisher, PublisherSettings};
-use schemas::control::{ControlKey, Definition, Kind, Limits, Tenant};
+use schemas::control::{Channel, ControlKey, Definition, Exchange, Feed, Kind, Limits, Tenant};
 use schemas::ids::{Stream, TenantId};
 use schemas::meter::Meter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::eventually;
+use crate::{eventually, topic};
 
 const SECRET: &str = "a secret of the tests alone";
 const GRACE: Duration = Duration::from_secs(20);
@@ -84,6 +85,43 @@ impl Installation {
         });
         self.define(&tenant, "self", definition).await;
         tenant
+    }
+
+    /// Defines a tenant's feed of these markets.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn feed(
+        &self,
+        tenant: &TenantId,
+        exchange: Exchange,
+        products: &[impl AsRef<str>],
+        channels: &[Channel],
+    ) {
+        let feed = Feed {
+            exchange,
+            products: products.iter().map(|name| name.as_ref().into()).collect(),
+            channels: channels.to_vec(),
+            enabled: true,
+        };
+        self.define(tenant, "feed", Definition::Feed(feed)).await;
+    }
+
+    /// Starts the Coinbase connector with a simulator for each of these feeds.
+    ///
+    /// # Panics
+    /// When it cannot be started or ends.
+    pub async fn coinbase(&mut self, feeds: &[(Exchange, &Simulator)]) {
+        let url = |(exchange, simulator): &(Exchange, &Simulator)| {
+            let key = match exchange {
+                Exchange::CoinbaseExchange => "PULSE_COINBASE_EXCHANGE_URL",
+                Exchange::CoinbaseAdvanced => "PULSE_COINBASE_ADVANCED_URL",
+            };
+            (key, simulator.url(*exchange))
+        };
+        let urls: Vec<_> = feeds.iter().map(url).collect();
+        let urls: Vec<_> = urls.iter().map(|(key, url)| (*key, url.as_str())).collect();
+        self.role("pulse-coinbase", "0", &urls).await;
     }
 
     /// Writes a definition.
@@ -256,6 +294,36 @@ impl Installation {
             }
         }
         sum.ok_or_else(|| format!("{role} shows no {name} with {label}"))
+    }
+
+    /// Waits until the metrics processes have counted every event of these tenants, who are all
+    /// that there are, and hold no short window open.
+    ///
+    /// # Panics
+    /// When they never do.
+    pub async fn until_counted(&self, tenants: &[&TenantId]) {
+        let kafka = self.kafka();
+        let events = |tenant: &&TenantId| tenant.topic(Stream::Events).to_string();
+        let topics: Vec<String> = tenants.iter().map(events).collect();
+        let is_metrics = |role: &&String| role.starts_with("pulse-metrics");
+        eventually("every event is counted, no short window open", async || {
+            let expect: i64 = topics.iter().map(|name| topic::count(&kafka, name)).sum();
+            let (mut counted, mut open) = (0.0, 0.0);
+            for role in self.roles.keys().filter(is_metrics) {
+                // One that has no partition shows neither.
+                let figure = async |name, label| {
+                    let figure = self.figure(role, name, label).await;
+                    figure.unwrap_or(0.0)
+                };
+                counted += figure("pulse_records", "fate=\"in\"").await;
+                open += figure("pulse_open_short_windows", "").await;
+            }
+            match counted as i64 == expect && open == 0.0 {
+                true => Ok(()),
+                false => Err(format!("{counted} of {expect} events, {open} windows open")),
+            }
+        })
+        .await;
     }
 
     /// Ends every role in order.

@@ -10,7 +10,7 @@ use schemas::ids::{Stream, TenantId};
 use schemas::metric::MetricView;
 use schemas::time::EventTime;
 
-use crate::topic;
+use crate::topic::{self, Tail};
 
 /// A trade; prices and sizes in units of 10⁻¹⁸.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -40,6 +40,11 @@ pub struct Candle {
 
 /// Subject, width in milliseconds, start in microseconds.
 pub type CandleKey = (String, i64, i64);
+
+/// The built-in meter's widths whose windows fire within a test.
+pub const SHORT_MS: [i64; 2] = [1_000, 60_000];
+/// Its others, which mostly show as open values.
+pub const LONG_MS: [i64; 3] = [300_000, 3_600_000, 86_400_000];
 
 const ONE: i128 = 1_000_000_000_000_000_000;
 
@@ -229,6 +234,38 @@ pub fn latest(values: impl Iterator<Item = Vec<u8>>) -> BTreeMap<CandleKey, Cand
         .into_iter()
         .map(|(key, (_, candle))| (key, candle))
         .collect()
+}
+
+/// Compares what the log holds of a tenant's candles with those of its trades: all short ones as
+/// they fired, and the long ones as they fired or were last told of.
+///
+/// # Panics
+/// When one differs.
+pub fn assert_candles(kafka: &KafkaConfig, tenant: &TenantId, trades: &[Trade]) {
+    let fired = topic::read(kafka, &tenant.topic(Stream::Metrics).to_string());
+    let fired = latest(fired.into_iter().map(|record| record.value.unwrap()));
+    let (short, long): (BTreeMap<_, _>, BTreeMap<_, _>) = fired
+        .into_iter()
+        .partition(|(key, _)| SHORT_MS.contains(&key.1));
+    assert_same(
+        &format!("{tenant}, short"),
+        &short,
+        &candles(trades, &SHORT_MS),
+    );
+    let mut last: BTreeMap<CandleKey, Candle> = BTreeMap::new();
+    let open = tenant.topic(Stream::MetricsOpen).to_string();
+    Tail::new(kafka, &open).read_on(|value| {
+        let (key, _, candle) = decode(value.unwrap());
+        if LONG_MS.contains(&key.1) {
+            last.insert(key, candle);
+        }
+    });
+    last.extend(long);
+    assert_same(
+        &format!("{tenant}, long"),
+        &last,
+        &candles(trades, &LONG_MS),
+    );
 }
 
 /// Fails with the first candles that differ.

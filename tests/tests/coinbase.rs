@@ -13,7 +13,7 @@ use pulse::simulator::{
     FaultOptions, MarketOptions, ReplayOptions, Simulator, SimulatorOptions, Source, Speed,
 };
 use runtime::kafka::admin::ENVELOPE_BYTES_MAX as RECORD_BYTES_MAX;
-use schemas::control::{Channel, Definition, Exchange, Feed, Limits};
+use schemas::control::{Channel, Exchange, Limits};
 use schemas::dead_letter::DeadLetter;
 use schemas::event::EventView;
 use schemas::ids::{Stream, TenantId};
@@ -55,15 +55,8 @@ async fn line(
     let tenant = installation
         .tenant(id, Limits::default(), &built_in())
         .await;
-    let definition = Feed {
-        exchange: feed,
-        products: products.iter().map(|name| (*name).to_owned()).collect(),
-        channels: vec![Channel::Quotes, Channel::Trades, Channel::Depth],
-        enabled: true,
-    };
-    installation
-        .define(&tenant, "simulator", Definition::Feed(definition))
-        .await;
+    let channels = [Channel::Quotes, Channel::Trades, Channel::Depth];
+    installation.feed(&tenant, feed, products, &channels).await;
     Line {
         feed,
         simulator,
@@ -72,18 +65,11 @@ async fn line(
 }
 
 async fn connect(installation: &mut Installation, lines: &[&Line]) {
-    let urls: Vec<_> = lines
+    let feeds: Vec<_> = lines
         .iter()
-        .map(|line| {
-            let key = match line.feed {
-                Exchange::CoinbaseExchange => "PULSE_COINBASE_EXCHANGE_URL",
-                Exchange::CoinbaseAdvanced => "PULSE_COINBASE_ADVANCED_URL",
-            };
-            (key, line.simulator.url(line.feed))
-        })
+        .map(|line| (line.feed, &line.simulator))
         .collect();
-    let urls: Vec<_> = urls.iter().map(|(key, url)| (*key, url.as_str())).collect();
-    installation.role("pulse-coinbase", "0", &urls).await;
+    installation.coinbase(&feeds).await;
 }
 
 impl Line {

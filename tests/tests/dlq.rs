@@ -14,11 +14,13 @@ use schemas::ids::{Stream, TenantId};
 use schemas::meter::built_in;
 use serde_json::Value;
 use tests::trades::{self, Trade};
-use tests::{Installation, eventually, topic};
+use tests::{Installation, eventually, tables, topic};
 
 /// How many records of each kind are put on the topic.
 const TRUNCATED: usize = 8;
 const FUTURE: usize = 2;
+
+const MARKED: &str = "stays: it was put back already: --again does it once more";
 
 struct Desk {
     installation: Installation,
@@ -189,12 +191,36 @@ async fn a_dry_run_does_nothing_and_a_real_one_keeps_filter_and_rate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_second_run_leaves_alone_what_was_put_back() {
+    let mut desk = Desk::start().await;
+    desk.spoil().await;
+    let before = desk.event_count();
+    let replay = ["replay", "--execute", "--rate", "1000"];
+    assert_eq!(desk.json(&replay)["put_back_count"], TRUNCATED + FUTURE);
+    // All of them are refused again, so there is one new letter for each.
+    desk.until_letters(2 * (TRUNCATED + FUTURE)).await;
+    let first = [&replay[..], &["--limit", "2", "--reason", "future"]].concat();
+    let second = desk.json(&first);
+    assert_eq!(second["put_back_count"], FUTURE, "the new ones alone");
+    assert_eq!(second["verdicts"][MARKED], FUTURE);
+    desk.until_letters(2 * TRUNCATED + 3 * FUTURE).await;
+    assert_eq!(desk.event_count(), before + (TRUNCATED + 2 * FUTURE) as i64);
+    let again = desk.json(&["replay", "--again", "--reason", "truncated"]);
+    let back = format!("back to {}", desk.topic(Stream::Events));
+    assert_eq!(again["verdicts"][&back], 2 * TRUNCATED);
+    // Each letter is a row, and its mark another.
+    desk.installation.role("pulse-clickhouse", "0", &[]).await;
+    let limits = Limits::default();
+    tables::assert_equal(&desk.installation, &[(&desk.tenant, limits)]).await;
+    desk.installation.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_again_and_again_does_not_go_round_for_ever() {
     let mut desk = Desk::start().await;
     desk.spoil().await;
     let back = format!("back to {}", desk.topic(Stream::Events));
     let often = "stays: it was put back too often: mend what refuses it, or use --force";
-    // Each letter is put back in each round, so their number doubles until a chain is too long.
     let replay = [
         "replay",
         "--reason",
@@ -203,16 +229,14 @@ async fn what_is_refused_again_and_again_does_not_go_round_for_ever() {
         "--rate",
         "1000",
     ];
-    let mut letters = FUTURE;
-    for _ in 0..3 {
-        assert_eq!(desk.json(&replay)["put_back_count"], letters);
-        letters *= 2;
-        desk.until_letters(TRUNCATED + letters).await;
+    for round in 1..=3 {
+        assert_eq!(desk.json(&replay)["put_back_count"], FUTURE);
+        desk.until_letters(TRUNCATED + (1 + round) * FUTURE).await;
     }
     let dry = desk.json(&replay[..3]);
     assert_eq!(dry["verdicts"][often], FUTURE, "{dry}");
-    assert_eq!(dry["verdicts"][&back], letters - FUTURE, "{dry}");
+    assert_eq!(dry["verdicts"][MARKED], 3 * FUTURE, "{dry}");
     let forced = desk.json(&["replay", "--reason", "future", "--force"]);
-    assert_eq!(forced["verdicts"][&back], letters, "{forced}");
+    assert_eq!(forced["verdicts"][&back], FUTURE, "{forced}");
     desk.installation.stop_all().await;
 }

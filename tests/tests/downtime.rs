@@ -5,25 +5,15 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use runtime::clock;
-use runtime::config::{Environment, Key};
 use schemas::control::Limits;
 use schemas::ids::{Stream, TenantId};
 use schemas::meter::built_in;
-use tests::trades::{self, Candle, CandleKey, Trade};
-use tests::{Installation, eventually, topic};
+use tests::trades::{self, Trade};
+use tests::{Installation, is_soak};
 
-const SOAK: Key = Key {
-    name: "PULSE_SOAK",
-    default: Some("0"),
-    doc: "1 runs the long form of tests that have one.",
-};
-
-const SHORT_MS: [i64; 2] = [1_000, 60_000];
-const LONG_MS: [i64; 3] = [300_000, 3_600_000, 86_400_000];
 const ROLE: &str = "pulse-metrics-0";
 
 /// Trades of one round, and how far apart rounds are.
@@ -32,10 +22,11 @@ const ROUND: Duration = Duration::from_millis(50);
 
 /// How long the process is away, and by how much an event may be late: much less.
 fn downtime() -> (Duration, Limits) {
-    let is_long = Environment::of_process()
-        .text(&SOAK)
-        .is_some_and(|soak| soak != "0");
-    let (away_s, lateness_ms) = if is_long { (600, 120_000) } else { (12, 2_000) };
+    let (away_s, lateness_ms) = if is_soak() {
+        (600, 120_000)
+    } else {
+        (12, 2_000)
+    };
     let limits = Limits {
         allowed_lateness_ms: lateness_ms,
         ..Limits::default()
@@ -88,39 +79,6 @@ impl Load {
     }
 }
 
-async fn until_caught_up(installation: &Installation, load: &Load) {
-    let expect = load.trades.len();
-    eventually("every event is counted, no short window open", async || {
-        let figure = async |name: &str, label: &str| installation.figure(ROLE, name, label).await;
-        let counted = figure("pulse_records", "\"in\"").await?;
-        let open = figure("pulse_open_short_windows", "acme").await?;
-        match counted as usize == expect && open == 0.0 {
-            true => Ok(()),
-            false => Err(format!("{counted} of {expect} events, {open} windows open")),
-        }
-    })
-    .await;
-}
-
-fn check(installation: &Installation, load: &Load) {
-    let values = |stream| {
-        let topic = load.tenant.topic(stream).to_string();
-        let records = topic::read(&installation.kafka(), &topic);
-        records.into_iter().map(|record| record.value.unwrap())
-    };
-    let fired = trades::latest(values(Stream::Metrics));
-    let (short, long): (BTreeMap<_, _>, BTreeMap<_, _>) = fired
-        .into_iter()
-        .partition(|(key, _)| SHORT_MS.contains(&key.1));
-    let open = values(Stream::MetricsOpen).map(|value| trades::decode(&value));
-    let mut last: BTreeMap<CandleKey, Candle> =
-        open.map(|(key, _, candle)| (key, candle)).collect();
-    last.retain(|key, _| LONG_MS.contains(&key.1));
-    last.extend(long);
-    trades::assert_same("short", &short, &trades::candles(&load.trades, &SHORT_MS));
-    trades::assert_same("long", &last, &trades::candles(&load.trades, &LONG_MS));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_while_metrics_was_away_is_not_late() {
     let (away, limits) = downtime();
@@ -134,12 +92,12 @@ async fn what_came_while_metrics_was_away_is_not_late() {
     installation.start_again(ROLE);
     // The load goes on while it catches up.
     load.go_on(&installation, ROUND * 40).await;
-    until_caught_up(&installation, &load).await;
+    installation.until_counted(&[&tenant]).await;
     for fate in ["late", "duplicate", "dead_lettered"] {
         let label = format!("\"{fate}\"");
         let count = installation.figure(ROLE, "pulse_records", &label).await;
         assert_eq!(count, Ok(0.0), "{fate}");
     }
-    check(&installation, &load);
+    trades::assert_candles(&installation.kafka(), &tenant, &load.trades);
     installation.stop_all().await;
 }

@@ -13,10 +13,13 @@ use schemas::ids::Stream;
 use schemas::meter::built_in;
 use schemas::murmur2::partition_of;
 use tests::trades::{self, Trade};
-use tests::{Installation, eventually, topic};
+use tests::{Installation, topic};
 
 /// The largest value that a broker takes with its settings as they come, less key and overhead.
 const LARGEST: usize = 1_048_576 - 200;
+
+/// What stands for a record without a value.
+const TOMBSTONE: &[u8] = b"a tombstone";
 
 fn trade(subject: &str, id: i64, at_us: i64) -> Trade {
     let unit = 1_000_000_000_000_000_000;
@@ -68,6 +71,31 @@ fn garbage() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// Each value lies in a letter with its reason.
+fn assert_letters(
+    letters: &[topic::Owned],
+    source: &str,
+    mut expect: BTreeMap<String, Vec<Vec<u8>>>,
+) {
+    let mut found: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+    for letter in letters {
+        let letter = DeadLetter::decode(letter.value.as_deref().unwrap()).unwrap();
+        assert_eq!(letter.source.as_str(), source);
+        let values = found.entry(letter.reason.as_str().to_owned()).or_default();
+        values.push(letter.value.unwrap_or(TOMBSTONE).to_vec());
+    }
+    for values in found.values_mut().chain(expect.values_mut()) {
+        values.sort();
+    }
+    let counts = |of: &BTreeMap<String, Vec<Vec<u8>>>| -> Vec<(String, usize)> {
+        of.iter()
+            .map(|(reason, values)| (reason.clone(), values.len()))
+            .collect()
+    };
+    assert_eq!(counts(&found), counts(&expect));
+    assert!(found == expect, "other bytes");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_ends_in_dead_letters_and_the_rest_flows_on() {
     let mut installation = Installation::start().await;
@@ -94,59 +122,29 @@ async fn garbage_ends_in_dead_letters_and_the_rest_flows_on() {
     installation.publish(&events, &good_records).await;
 
     let total = garbage.len() + 2 + good.len();
-    eventually("every record has its fate", async || {
-        let seen = installation
-            .figure("pulse-metrics-0", "pulse_records", "\"in\"")
-            .await?;
-        let open = installation
-            .figure("pulse-metrics-0", "pulse_open_short_windows", "acme")
-            .await?;
-        match seen as usize == total && open == 0.0 {
-            true => Ok(()),
-            false => Err(format!("{seen} of {total}, {open} open")),
-        }
-    })
-    .await;
+    installation.until_counted(&[&tenant]).await;
     let kafka = installation.kafka();
     let letters = topic::read(&kafka, &tenant.topic(Stream::DeadLetters).to_string());
-    let mut expect: BTreeMap<&str, Vec<Vec<u8>>> = BTreeMap::new();
-    for (reason, value) in garbage {
-        expect.entry(reason).or_default().push(value);
+    let mut expect: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+    let no_value = ("no_frame", TOMBSTONE.to_vec());
+    let refused = garbage
+        .into_iter()
+        .chain([("wrong_partition", stray), no_value]);
+    for (reason, value) in refused {
+        expect.entry(reason.into()).or_default().push(value);
     }
-    expect.entry("wrong_partition").or_default().push(stray);
-    expect
-        .entry("no_frame")
-        .or_default()
-        .push(b"a tombstone".to_vec());
-    let mut got: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
-    for letter in &letters {
-        let letter = DeadLetter::decode(letter.value.as_deref().unwrap()).unwrap();
-        assert_eq!(letter.source.as_str(), events);
-        let value = letter.value.unwrap_or(b"a tombstone").to_vec();
-        got.entry(letter.reason.as_str().to_owned())
-            .or_default()
-            .push(value);
-    }
-    for (reason, values) in &mut expect {
-        let found = got
-            .get_mut(*reason)
-            .unwrap_or_else(|| panic!("no letter says {reason}"));
-        found.sort();
-        values.sort();
-        assert!(
-            found == values,
-            "{reason}: {} letters, not {}",
-            found.len(),
-            values.len()
-        );
-    }
+    assert_letters(&letters, &events, expect);
     assert_eq!(letters.len(), total - good.len());
     let fired = topic::read(&kafka, &tenant.topic(Stream::Metrics).to_string());
     let fired = trades::latest(fired.into_iter().map(|record| record.value.unwrap()));
     let short = fired
         .into_iter()
-        .filter(|(key, _)| key.1 <= 60_000)
+        .filter(|(key, _)| trades::SHORT_MS.contains(&key.1))
         .collect();
-    trades::assert_same("candles", &short, &trades::candles(&good, &[1_000, 60_000]));
+    trades::assert_same(
+        "candles",
+        &short,
+        &trades::candles(&good, &trades::SHORT_MS),
+    );
     installation.stop_all().await;
 }

@@ -8,21 +8,18 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use pulse::simulator::{FaultOptions, MarketOptions, Simulator, SimulatorOptions, Source, Speed};
-use schemas::control::{Channel, Definition, Exchange, Feed, Limits};
+use schemas::control::{Channel, Exchange, Limits};
 use schemas::ids::{Stream, TenantId};
 use schemas::meter::built_in;
 use tests::market::{OnLog, truth};
 use tests::topic::Tail;
-use tests::trades::{self, Candle, CandleKey, Trade};
-use tests::{Installation, eventually, is_soak, topic};
+use tests::trades::{self, Trade};
+use tests::{Installation, eventually, is_soak};
 
 const PRODUCTS: [&str; 2] = ["BTC-USD", "ETH-USD"];
-const SHORT_MS: [i64; 2] = [1_000, 60_000];
-const LONG_MS: [i64; 3] = [300_000, 3_600_000, 86_400_000];
 
 /// How much market there is.
 #[derive(Clone, Copy)]
@@ -91,18 +88,6 @@ impl Line {
         }
     }
 
-    async fn subscribe(&self, installation: &Installation) {
-        let feed = Feed {
-            exchange: self.exchange,
-            products: PRODUCTS.map(str::to_owned).to_vec(),
-            channels: vec![Channel::Quotes, Channel::Trades, Channel::Depth],
-            enabled: true,
-        };
-        installation
-            .define(&self.tenant, "simulator", Definition::Feed(feed))
-            .await;
-    }
-
     fn topic(&self, stream: Stream) -> String {
         self.tenant.topic(stream).to_string()
     }
@@ -132,56 +117,6 @@ impl Line {
         );
         log.check(&truth)
     }
-
-    /// All final candles, and the last open values of those whose windows are longer than a minute.
-    fn check_candles(&self, installation: &Installation, expect: &[Trade]) {
-        let kafka = installation.kafka();
-        let fired = topic::read(&kafka, &self.topic(Stream::Metrics));
-        let fired = trades::latest(fired.into_iter().map(|record| record.value.unwrap()));
-        let (short, long): (BTreeMap<_, _>, BTreeMap<_, _>) = fired
-            .into_iter()
-            .partition(|(key, _)| SHORT_MS.contains(&key.1));
-        let what = format!("{:?}", self.exchange);
-        trades::assert_same(&what, &short, &trades::candles(expect, &SHORT_MS));
-        let mut last: BTreeMap<CandleKey, Candle> = BTreeMap::new();
-        Tail::new(&kafka, &self.topic(Stream::MetricsOpen)).read_on(|value| {
-            let (key, _, candle) = trades::decode(value.unwrap());
-            if LONG_MS.contains(&key.1) {
-                last.insert(key, candle);
-            }
-        });
-        last.extend(long);
-        trades::assert_same(&what, &last, &trades::candles(expect, &LONG_MS));
-    }
-}
-
-/// Waits until metrics has counted all that is on the log, and holds no short window open.
-async fn until_counted(installation: &Installation, lines: &[Line]) {
-    let kafka = installation.kafka();
-    let figure = async |name: &str, label: &str| {
-        let found = installation.figure("pulse-metrics-0", name, label).await;
-        found.unwrap_or(0.0)
-    };
-    eventually(
-        "every event is counted and no short window is open",
-        async || {
-            let ends = lines
-                .iter()
-                .map(|line| topic::count(&kafka, &line.topic(Stream::Events)));
-            let expect: i64 = ends.sum();
-            let counted = figure("pulse_records", "\"in\"").await as i64;
-            let open = figure("pulse_open_short_windows", "").await;
-            match counted == expect && open == 0.0 {
-                true => Ok(()),
-                false => Err(format!("{counted} of {expect} events, {open} windows open")),
-            }
-        },
-    )
-    .await;
-    // Quotes that the simulator sends twice are duplicates; trades are not: see `OnLog`.
-    for fate in ["\"late\"", "\"dead_lettered\""] {
-        assert_eq!(figure("pulse_records", fate).await, 0.0, "{fate}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,25 +128,31 @@ async fn candles_are_the_markets_own_minus_what_gaps_name() {
         Line::start(&installation, Exchange::CoinbaseExchange, 31, size).await,
         Line::start(&installation, Exchange::CoinbaseAdvanced, 32, size).await,
     ];
-    let urls = lines
-        .each_ref()
-        .map(|line| line.simulator.url(line.exchange));
-    let urls = [
-        ("PULSE_COINBASE_EXCHANGE_URL", urls[0].as_str()),
-        ("PULSE_COINBASE_ADVANCED_URL", urls[1].as_str()),
-    ];
     installation.role("pulse-metrics", "0", &[]).await;
-    installation.role("pulse-coinbase", "0", &urls).await;
+    let feeds = lines.each_ref();
+    let feeds = feeds.map(|line| (line.exchange, &line.simulator));
+    installation.coinbase(&feeds).await;
+    let channels = [Channel::Quotes, Channel::Trades, Channel::Depth];
     for line in &lines {
-        line.subscribe(&installation).await;
+        installation
+            .feed(&line.tenant, line.exchange, &PRODUCTS, &channels)
+            .await;
     }
     let mut expect = vec![];
     for line in &lines {
         expect.push(line.until_accounted(&installation).await);
     }
-    until_counted(&installation, &lines).await;
+    let tenants = lines.each_ref().map(|line| &line.tenant);
+    installation.until_counted(&tenants).await;
+    // Quotes that the simulator sends twice are duplicates; trades are not: see `OnLog`.
+    for fate in ["\"late\"", "\"dead_lettered\""] {
+        let count = installation
+            .figure("pulse-metrics-0", "pulse_records", fate)
+            .await;
+        assert_eq!(count, Ok(0.0), "{fate}");
+    }
     for (line, expect) in lines.iter().zip(&expect) {
-        line.check_candles(&installation, expect);
+        trades::assert_candles(&installation.kafka(), &line.tenant, expect);
         let frames = line.simulator.status().frame_count;
         assert!(frames >= size.frames_least, "{frames} frames");
     }

@@ -50,22 +50,6 @@ async fn publish(installation: &Installation, tenant: &TenantId, trades: &[Trade
         .await;
 }
 
-async fn until_observed(installation: &Installation, count: usize) {
-    eventually("the events are observed", async || {
-        let seen = installation
-            .figure("pulse-metrics-0", "pulse_records", "\"in\"")
-            .await?;
-        let open = installation
-            .figure("pulse-metrics-0", "pulse_open_short_windows", "acme")
-            .await?;
-        match seen as usize == count && open == 0.0 {
-            true => Ok(()),
-            false => Err(format!("{seen} of {count}, {open} open")),
-        }
-    })
-    .await;
-}
-
 /// Events in the latest revision of each window, by meter, version and start.
 fn counted(installation: &Installation, tenant: &TenantId) -> BTreeMap<(String, i64, i64), u64> {
     let topic = tenant.topic(Stream::Metrics).to_string();
@@ -117,26 +101,26 @@ async fn a_changed_meter_holds_the_events_after_the_change_each_once() {
     let parts: Vec<Vec<Trade>> = (0..4).map(|n| events(n * 400, 400)).collect();
 
     publish(&installation, &tenant, &parts[0]).await;
-    until_observed(&installation, 400).await;
+    installation.until_counted(&[&tenant]).await;
     installation
         .define(&tenant, "added", Definition::Meter(counting(2_000)))
         .await;
     until_followed(&installation).await;
     installation.kill_and_restart("pulse-metrics-0").await;
     publish(&installation, &tenant, &parts[1]).await;
-    until_observed(&installation, 800).await;
+    installation.until_counted(&[&tenant]).await;
     installation
         .define(&tenant, "added", Definition::Meter(counting(4_000)))
         .await;
     until_followed(&installation).await;
     publish(&installation, &tenant, &parts[2]).await;
     installation.kill_and_restart("pulse-metrics-0").await;
-    until_observed(&installation, 1_200).await;
+    installation.until_counted(&[&tenant]).await;
     installation.undefine(&tenant, Kind::Meter, "added").await;
     until_followed(&installation).await;
     installation.kill_and_restart("pulse-metrics-0").await;
     publish(&installation, &tenant, &parts[3]).await;
-    until_observed(&installation, 1_600).await;
+    installation.until_counted(&[&tenant]).await;
 
     let counted = counted(&installation, &tenant);
     assert_eq!(sum(&counted, "kept", 1), 1_600);

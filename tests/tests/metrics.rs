@@ -4,16 +4,11 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
-use std::collections::BTreeMap;
-
 use schemas::control::Limits;
 use schemas::ids::{Stream, TenantId};
 use schemas::meter::built_in;
-use tests::trades::{self, Candle, CandleKey, Trade};
-use tests::{Installation, eventually, topic};
-
-const SHORT_MS: [i64; 2] = [1_000, 60_000];
-const LONG_MS: [i64; 3] = [300_000, 3_600_000, 86_400_000];
+use tests::Installation;
+use tests::trades::{self, Trade};
 
 /// Trades of several markets over some minutes that end a while ago, in order.
 fn market(seed: u64, count: i64) -> Vec<Trade> {
@@ -41,53 +36,6 @@ async fn publish(installation: &Installation, tenant: &TenantId, trades: &[Trade
     }
 }
 
-/// The latest revision of each candle that has fired.
-fn fired(installation: &Installation, tenant: &TenantId) -> BTreeMap<CandleKey, Candle> {
-    let topic = tenant.topic(Stream::Metrics).to_string();
-    let records = topic::read(&installation.kafka(), &topic);
-    trades::latest(records.into_iter().map(|record| record.value.unwrap()))
-}
-
-/// The last open value of each candle at these widths.
-fn open(installation: &Installation, tenant: &TenantId) -> BTreeMap<CandleKey, Candle> {
-    let topic = tenant.topic(Stream::MetricsOpen).to_string();
-    let records = topic::read(&installation.kafka(), &topic);
-    let decoded = records
-        .into_iter()
-        .map(|record| trades::decode(&record.value.unwrap()));
-    decoded
-        .map(|(key, _, candle)| (key, candle))
-        .filter(|(key, _)| LONG_MS.contains(&key.1))
-        .collect()
-}
-
-/// Short candles have fired and long ones have, or are told of: every digit.
-fn check(installation: &Installation, tenant: &TenantId, trades: &[Trade]) {
-    let mut long = open(installation, tenant);
-    let (short, fired_long): (BTreeMap<_, _>, BTreeMap<_, _>) = fired(installation, tenant)
-        .into_iter()
-        .partition(|(key, _)| SHORT_MS.contains(&key.1));
-    long.extend(fired_long);
-    trades::assert_same("short", &short, &trades::candles(trades, &SHORT_MS));
-    trades::assert_same("long", &long, &trades::candles(trades, &LONG_MS));
-}
-
-async fn until_short_windows_fired(installation: &Installation, role: &str, count: usize) {
-    eventually("every short window has fired", async || {
-        let counted = installation
-            .figure(role, "pulse_records", "fate=\"in\"")
-            .await?;
-        let open = installation
-            .figure(role, "pulse_open_short_windows", "tenant")
-            .await?;
-        match counted as usize == count && open == 0.0 {
-            true => Ok(()),
-            false => Err(format!("{counted} of {count} records, {open} windows open")),
-        }
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn candles_equal_naive_arithmetic_and_silence_fires_the_last() {
     let mut installation = Installation::start().await;
@@ -97,8 +45,8 @@ async fn candles_equal_naive_arithmetic_and_silence_fires_the_last() {
     installation.role("pulse-metrics", "0", &[]).await;
     let trades = market(1, 20_000);
     publish(&installation, &tenant, &trades).await;
-    until_short_windows_fired(&installation, "pulse-metrics-0", trades.len()).await;
-    check(&installation, &tenant, &trades);
+    installation.until_counted(&[&tenant]).await;
+    trades::assert_candles(&installation.kafka(), &tenant, &trades);
     let late = installation
         .figure("pulse-metrics-0", "pulse_records", "fate=\"late\"")
         .await;
@@ -122,8 +70,8 @@ async fn killed_again_and_again_it_loses_and_doubles_nothing() {
     // Once more everything: each event is known or late.
     publish(&installation, &tenant, &trades).await;
     installation.until_ready("pulse-metrics-0").await;
-    until_short_windows_fired(&installation, "pulse-metrics-0", trades.len() * 2).await;
-    check(&installation, &tenant, &trades);
+    installation.until_counted(&[&tenant]).await;
+    trades::assert_candles(&installation.kafka(), &tenant, &trades);
     let fate = async |fate: &str| {
         installation
             .figure("pulse-metrics-0", "pulse_records", &format!("\"{fate}\""))

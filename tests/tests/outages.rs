@@ -5,7 +5,6 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
-use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,12 +13,12 @@ use pulse::simulator::{MarketOptions, Simulator, SimulatorOptions, Source, Speed
 use pulse::stack::binary;
 use runtime::clock;
 use runtime::config::Environment;
-use schemas::control::{Channel, Definition, Exchange, Feed, Limits};
+use schemas::control::{Channel, Exchange, Limits};
 use schemas::ids::{Stream, TenantId};
 use schemas::meter::built_in;
 use serde_json::Value;
-use tests::trades::{self, Candle, CandleKey, Trade};
-use tests::{Installation, eventually, tables, topic};
+use tests::trades::{self, Trade};
+use tests::{Installation, eventually, market, tables, throughout, topic};
 
 /// How long a server is away: longer than a session and a transaction may last.
 const AWAY: Duration = Duration::from_secs(30);
@@ -27,9 +26,33 @@ const AWAY: Duration = Duration::from_secs(30);
 /// How long the market is open: through both outages.
 const OPEN: Duration = Duration::from_secs(85);
 
-const SHORT_MS: [i64; 2] = [1_000, 60_000];
-const LONG_MS: [i64; 3] = [300_000, 3_600_000, 86_400_000];
 const ROLES: [&str; 3] = ["pulse-metrics-0", "pulse-clickhouse-0", "pulse-coinbase-0"];
+
+/// How it shows that a server is away.
+struct Outage {
+    /// The check that says so, of each of these roles.
+    check: &'static str,
+    roles: &'static [&'static str],
+    /// Whom the status names.
+    unwell: &'static [&'static str],
+}
+
+const KAFKA_AWAY: Outage = Outage {
+    check: "kafka",
+    roles: &ROLES,
+    unwell: &[
+        "kafka",
+        "pulse-metrics",
+        "pulse-clickhouse",
+        "pulse-coinbase",
+    ],
+};
+
+const CLICKHOUSE_AWAY: Outage = Outage {
+    check: "clickhouse",
+    roles: &["pulse-clickhouse-0"],
+    unwell: &["clickhouse", "pulse-clickhouse"],
+};
 
 /// The line on a simulated market, which keeps its own record of what it traded.
 struct Line {
@@ -60,17 +83,11 @@ impl Line {
             .await;
         installation.role("pulse-metrics", "0", &[]).await;
         installation.role("pulse-clickhouse", "0", &[]).await;
-        let url = simulator.url(Exchange::CoinbaseExchange);
-        let urls = [("PULSE_COINBASE_EXCHANGE_URL", url.as_str())];
-        installation.role("pulse-coinbase", "0", &urls).await;
-        let feed = Feed {
-            exchange: Exchange::CoinbaseExchange,
-            products,
-            channels: vec![Channel::Quotes, Channel::Trades],
-            enabled: true,
-        };
+        let exchange = Exchange::CoinbaseExchange;
+        installation.coinbase(&[(exchange, &simulator)]).await;
+        let channels = [Channel::Quotes, Channel::Trades];
         installation
-            .define(&tenant, "market", Definition::Feed(feed))
+            .feed(&tenant, exchange, &products, &channels)
             .await;
         let folder = run_file(&installation);
         Self {
@@ -97,35 +114,48 @@ impl Line {
         .await;
     }
 
-    /// Waits until the check of a role says that its server is away.
-    async fn until_unready(&self, role: &str, check: &str) {
-        eventually(&format!("{role} is not ready"), async || {
-            let health = self.installation.health(role).await?;
-            let is_named = health["checks"][check]["state"] == "not_ready";
-            match is_named && health["ready"] == false {
-                true => Ok(()),
-                false => Err(health.to_string()),
-            }
-        })
-        .await;
+    /// Says what is wrong unless this role's check says that its server is away.
+    async fn is_unready(&self, role: &str, check: &str) -> Result<(), String> {
+        let health = self.installation.health(role).await?;
+        let is_named = health["checks"][check]["state"] == "not_ready";
+        match is_named && health["ready"] == false {
+            true => Ok(()),
+            false => Err(format!("{role} is ready without {check}: {health}")),
+        }
     }
 
-    /// Waits until `pulse status` says of exactly these processes that they cannot work.
-    async fn until_status(&self, unwell: &[&str]) -> Value {
-        eventually(&format!("the status names {unwell:?}"), async || {
-            let status = self.status().await;
-            let processes = status["processes"].as_array().unwrap();
-            let named: Vec<_> = processes
-                .iter()
-                .filter(|process| process["health"] != "ready")
-                .map(|process| process["name"].as_str().unwrap())
-                .collect();
-            match named == unwell && status["healthy"] == unwell.is_empty() {
-                true => Ok(status),
-                false => Err(status.to_string()),
+    /// Says what is wrong unless `pulse status` says of exactly these processes that they cannot
+    /// work.
+    async fn is_status(&self, unwell: &[&str]) -> Result<Value, String> {
+        let status = self.status().await;
+        let processes = status["processes"].as_array().unwrap();
+        let named: Vec<_> = processes
+            .iter()
+            .filter(|process| process["health"] != "ready")
+            .map(|process| process["name"].as_str().unwrap())
+            .collect();
+        match named == unwell && status["healthy"] == unwell.is_empty() {
+            true => Ok(status),
+            false => Err(format!("the status names {named:?}: {status}")),
+        }
+    }
+
+    /// Everybody notices that a server is away, and says so until [`AWAY`] is over.
+    async fn stays_away(&self, outage: &Outage) {
+        let began = Instant::now();
+        let look = async || {
+            for role in outage.roles {
+                self.is_unready(role, outage.check).await?;
             }
-        })
-        .await
+            let status = self.is_status(outage.unwell).await?;
+            match status["lag"].is_null() == (outage.check == "kafka") {
+                true => Ok(()),
+                false => Err(format!("lag: {status}")),
+            }
+        };
+        eventually("the outage is seen", look).await;
+        let rest = AWAY.saturating_sub(began.elapsed());
+        throughout("the outage is told of", rest, look).await;
     }
 
     async fn status(&self) -> Value {
@@ -144,52 +174,28 @@ impl Line {
         for role in ROLES {
             self.installation.until_ready(role).await;
         }
-        self.until_status(&[]).await;
+        eventually("nobody is unwell", async || self.is_status(&[]).await).await;
     }
 
     async fn kafka_goes_away(&mut self) {
-        let began = Instant::now();
         self.installation.stack.kafka.kill9().await;
-        for role in ROLES {
-            self.until_unready(role, "kafka").await;
-        }
-        let unwell = [
-            "kafka",
-            "pulse-metrics",
-            "pulse-clickhouse",
-            "pulse-coinbase",
-        ];
-        let status = self.until_status(&unwell).await;
-        assert!(status["lag"].is_null(), "{status}");
-        tokio::time::sleep(AWAY.saturating_sub(began.elapsed())).await;
+        self.stays_away(&KAFKA_AWAY).await;
         self.installation.stack.kafka.restart().await.unwrap();
         self.until_all_ready().await;
     }
 
     async fn clickhouse_goes_away(&mut self) {
-        let began = Instant::now();
         self.installation.stack.clickhouse.kill9().await;
-        self.until_unready("pulse-clickhouse-0", "clickhouse").await;
-        self.until_status(&["clickhouse", "pulse-clickhouse"]).await;
-        tokio::time::sleep(AWAY.saturating_sub(began.elapsed())).await;
+        self.stays_away(&CLICKHOUSE_AWAY).await;
         self.installation.stack.clickhouse.restart().await.unwrap();
         self.until_all_ready().await;
     }
 
     /// What the simulator says that it traded.
     fn truth(&self) -> Vec<Trade> {
-        let trades = self.simulator.truth().trades().into_iter();
-        let mut trades: Vec<_> = trades
-            .map(|trade| Trade {
-                subject: format!("coinbase:{}", trade.product),
-                at_us: trade.occurred_at.as_us(),
-                id: trade.trade_id,
-                price: trade.price.units(),
-                size: trade.size.units(),
-            })
-            .collect();
-        trades.sort_by(|a, b| (&a.subject, a.id).cmp(&(&b.subject, b.id)));
-        trades
+        market::truth(self.simulator.truth())
+            .into_values()
+            .collect()
     }
 
     async fn until_drained(&self) {
@@ -203,46 +209,14 @@ impl Line {
             }
         })
         .await;
-        eventually("every event is counted, no short window open", async || {
-            let figure = async |name: &str, label: &str| {
-                let role = "pulse-metrics-0";
-                self.installation.figure(role, name, label).await
-            };
-            let counted = figure("pulse_records", "\"in\"").await?;
-            let open = figure("pulse_open_short_windows", "outage").await?;
-            let events = topic::read(&self.installation.kafka(), &self.topic(Stream::Events));
-            match counted as usize == events.len() && open == 0.0 {
-                true => Ok(()),
-                false => {
-                    let log = self.installation.roles["pulse-metrics-0"]
-                        .process
-                        .log_tail(20);
-                    Err(format!("{counted} of {}, {open} open\n{log}", events.len()))
-                }
-            }
-        })
-        .await;
+        self.installation.until_counted(&[&self.tenant]).await;
     }
 
     async fn check(&self) {
         let truth = self.truth();
         let on_log = trades::on_log(&self.installation.kafka(), &self.tenant);
         assert_eq!(on_log.into_values().collect::<Vec<_>>(), truth);
-        let candles = |stream| {
-            let records = topic::read(&self.installation.kafka(), &self.topic(stream));
-            records.into_iter().map(|record| record.value.unwrap())
-        };
-        let fired = trades::latest(candles(Stream::Metrics));
-        let (short, long): (BTreeMap<_, _>, BTreeMap<_, _>) = fired
-            .into_iter()
-            .partition(|(key, _)| SHORT_MS.contains(&key.1));
-        trades::assert_same("short", &short, &trades::candles(&truth, &SHORT_MS));
-        let open = candles(Stream::MetricsOpen).map(|value| trades::decode(&value));
-        let mut last: BTreeMap<CandleKey, Candle> =
-            open.map(|(key, _, candle)| (key, candle)).collect();
-        last.retain(|key, _| LONG_MS.contains(&key.1));
-        last.extend(long);
-        trades::assert_same("long", &last, &trades::candles(&truth, &LONG_MS));
+        trades::assert_candles(&self.installation.kafka(), &self.tenant, &truth);
         let late = self
             .installation
             .figure("pulse-metrics-0", "pulse_records", "\"late\"")
@@ -271,32 +245,19 @@ fn run_file(installation: &Installation) -> DataFolder {
         ("kafka", stack.kafka.brokers()),
         ("clickhouse", stack.clickhouse.url()),
     ];
-    run.processes = servers.map(|(name, address)| entry(name, address)).into();
+    let external = |(name, address)| Entry::external(name, address);
+    run.processes = servers.map(external).into();
     for role in ROLES {
         let (name, process) = (role.trim_end_matches("-0"), &installation.roles[role]);
         run.processes.push(Entry {
             process: Some(ProcessId::of(process.process.pid()).unwrap()),
             health: Some(process.listen.clone()),
             state: EntryState::Running,
-            ..entry(name, process.listen.clone())
+            ..Entry::external(name, process.listen.clone())
         });
     }
     run.write(&folder).unwrap();
     folder
-}
-
-/// A server that is not of `pulse up`.
-fn entry(name: &str, address: String) -> Entry {
-    Entry {
-        name: name.into(),
-        process: None,
-        address,
-        health: None,
-        log: None,
-        state: EntryState::External,
-        restart_count: 0,
-        reason: None,
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

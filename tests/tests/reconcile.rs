@@ -60,19 +60,11 @@ fn metrics(report: &Report) -> &TableReport {
     &report.tenants[0].tables[1]
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_was_deleted_changed_or_invented_is_found() {
-    let (installation, tenant) = filled().await;
-    let report = reconcile(&installation, &tenant).await;
-    assert!(report.is_equal(), "{report:?}");
-    assert_eq!(events(&report).equal_count, 5_000);
-    assert_eq!(metrics(&report).equal_count, 100);
-
-    // Deleted.
+async fn a_deleted_row_is_missing(installation: &Installation, tenant: &TenantId) {
     let gone = "coinbase:BTC-USD:trade:77";
     let sql = format!("DELETE FROM events WHERE event_id = '{gone}' SETTINGS mutations_sync = 2");
-    execute(&installation, &sql).await;
-    let report = reconcile(&installation, &tenant).await;
+    execute(installation, &sql).await;
+    let report = reconcile(installation, tenant).await;
     assert_eq!(
         (events(&report).missing_count, events(&report).equal_count),
         (1, 4_999)
@@ -84,13 +76,15 @@ async fn a_row_that_was_deleted_changed_or_invented_is_found() {
         (Fault::Missing, true)
     );
     assert!(example.identity.ends_with(gone), "{}", example.identity);
+}
 
-    // Changed: the contents, and nothing else.
+/// The contents, and nothing else.
+async fn a_changed_row_is_different(installation: &Installation, tenant: &TenantId) {
     let sql =
         "ALTER TABLE metrics UPDATE values = map('open', toDecimal128('1.000000000000000001', 18))
         WHERE window_start = toDateTime64(1800000042, 6, 'UTC') SETTINGS mutations_sync = 2";
-    execute(&installation, sql).await;
-    let report = reconcile(&installation, &tenant).await;
+    execute(installation, sql).await;
+    let report = reconcile(installation, tenant).await;
     assert_eq!(
         (
             metrics(&report).different_count,
@@ -105,17 +99,19 @@ async fn a_row_that_was_deleted_changed_or_invented_is_found() {
         "{}",
         example.identity
     );
+}
 
-    // Invented: a copy of a row under another id, and one from a place that no log has.
+/// A copy of a row under another id, and one from a place that no log has.
+async fn invented_rows_are_extra(installation: &Installation, tenant: &TenantId) {
     let copy = |id: &str, offset: &str| {
         format!(
             "INSERT INTO events SELECT * REPLACE ('{id}' AS event_id, {offset} AS _offset)
             FROM events WHERE events.event_id = 'coinbase:BTC-USD:trade:1' LIMIT 1"
         )
     };
-    execute(&installation, &copy("invented", "_offset")).await;
-    execute(&installation, &copy("from beyond", "1000000000")).await;
-    let report = reconcile(&installation, &tenant).await;
+    execute(installation, &copy("invented", "_offset")).await;
+    execute(installation, &copy("from beyond", "1000000000")).await;
+    let report = reconcile(installation, tenant).await;
     assert_eq!(
         (events(&report).extra_count, events(&report).equal_count),
         (2, 4_999)
@@ -134,12 +130,24 @@ async fn a_row_that_was_deleted_changed_or_invented_is_found() {
     );
     // A second row under an old id with a later offset covers nothing, here as in the table.
     execute(
-        &installation,
+        installation,
         &copy("coinbase:BTC-USD:trade:1", "_offset + 1000"),
     )
     .await;
-    let again = reconcile(&installation, &tenant).await;
+    let again = reconcile(installation, tenant).await;
     assert_eq!(events(&again), events(&report));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_deleted_changed_or_invented_is_found() {
+    let (installation, tenant) = filled().await;
+    let report = reconcile(&installation, &tenant).await;
+    assert!(report.is_equal(), "{report:?}");
+    assert_eq!(events(&report).equal_count, 5_000);
+    assert_eq!(metrics(&report).equal_count, 100);
+    a_deleted_row_is_missing(&installation, &tenant).await;
+    a_changed_row_is_different(&installation, &tenant).await;
+    invented_rows_are_extra(&installation, &tenant).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use pulse::simulator::{FaultOptions, ReplayOptions, Simulator, SimulatorOptions, Source, Speed};
-use schemas::control::{Channel, Definition, Feed, Limits};
+use schemas::control::{Channel, Limits};
 use schemas::decimal::Decimal;
 use schemas::ids::{Stream, TenantId};
 use schemas::meter::built_in;
@@ -17,8 +17,6 @@ use tests::recording::Recording;
 use tests::trades::{self, Candle, CandleKey, Trade};
 use tests::{Installation, eventually, is_soak, tables, topic};
 
-const SHORT_MS: [i64; 2] = [1_000, 60_000];
-const LONG_MS: [i64; 3] = [300_000, 3_600_000, 86_400_000];
 const ROLES: [&str; 3] = ["pulse-coinbase", "pulse-metrics", "pulse-clickhouse"];
 
 /// What happens while the recording is replayed.
@@ -64,27 +62,18 @@ impl Line {
         let tenant = installation
             .tenant("replay", Limits::default(), &built_in())
             .await;
-        let exchange = simulator.url(schemas::control::Exchange::CoinbaseExchange);
-        let advanced = simulator.url(schemas::control::Exchange::CoinbaseAdvanced);
         let session = [
             ("PULSE_SESSION_TIMEOUT_MS", "3000"),
             ("PULSE_TRANSACTION_TIMEOUT_MS", "2000"),
         ];
         installation.role("pulse-metrics", "0", &session).await;
         installation.role("pulse-clickhouse", "0", &[]).await;
-        let urls = [
-            ("PULSE_COINBASE_EXCHANGE_URL", exchange.as_str()),
-            ("PULSE_COINBASE_ADVANCED_URL", advanced.as_str()),
-        ];
-        installation.role("pulse-coinbase", "0", &urls).await;
-        let feed = Feed {
-            exchange: recording.feed(),
-            products: recording.products(),
-            channels: vec![Channel::Quotes, Channel::Trades, Channel::Depth],
-            enabled: true,
-        };
+        let exchange = recording.feed();
+        installation.coinbase(&[(exchange, &simulator)]).await;
+        let channels = [Channel::Quotes, Channel::Trades, Channel::Depth];
+        let products = recording.products();
         installation
-            .define(&tenant, "recording", Definition::Feed(feed))
+            .feed(&tenant, exchange, &products, &channels)
             .await;
         Self {
             installation,
@@ -166,33 +155,7 @@ impl Line {
             }
         })
         .await;
-        eventually(
-            "every event is counted and no short window is open",
-            async || {
-                let (mut counted, mut open) = (0.0, 0.0);
-                for role in self
-                    .installation
-                    .roles
-                    .keys()
-                    .filter(|role| role.contains("metrics"))
-                {
-                    let figure = async |name: &str, label: &str| {
-                        self.installation
-                            .figure(role, name, label)
-                            .await
-                            .unwrap_or(0.0)
-                    };
-                    counted += figure("pulse_records", "\"in\"").await;
-                    open += figure("pulse_open_short_windows", "replay").await;
-                }
-                let expect = self.event_count();
-                match counted as usize == expect && open == 0.0 {
-                    true => Ok(()),
-                    false => Err(format!("{counted} of {expect} events, {open} windows open")),
-                }
-            },
-        )
-        .await;
+        self.installation.until_counted(&[&self.tenant]).await;
     }
 
     fn trades_on_log(&self) -> BTreeMap<(String, i64), Trade> {
@@ -204,7 +167,7 @@ impl Line {
         let expect = self.recording.trades();
         let on_log: Vec<Trade> = self.trades_on_log().into_values().collect();
         assert_eq!(on_log, expect, "trades on the log");
-        self.check_candles(&expect);
+        trades::assert_candles(&self.installation.kafka(), &self.tenant, &expect);
         self.check_rows(&expect).await;
         for role in self
             .installation
@@ -221,27 +184,8 @@ impl Line {
         tables::assert_equal(&self.installation, &[(&self.tenant, Limits::default())]).await;
     }
 
-    fn check_candles(&self, expect: &[Trade]) {
-        let kafka = self.installation.kafka();
-        let fired = topic::read(&kafka, &self.topic(Stream::Metrics));
-        let fired = trades::latest(fired.into_iter().map(|record| record.value.unwrap()));
-        let (short, long): (BTreeMap<_, _>, BTreeMap<_, _>) = fired
-            .into_iter()
-            .partition(|(key, _)| SHORT_MS.contains(&key.1));
-        trades::assert_same("short", &short, &trades::candles(expect, &SHORT_MS));
-        let open = topic::read(&kafka, &self.topic(Stream::MetricsOpen));
-        let open = open
-            .into_iter()
-            .map(|record| trades::decode(&record.value.unwrap()));
-        let mut last: BTreeMap<CandleKey, Candle> =
-            open.map(|(key, _, candle)| (key, candle)).collect();
-        last.retain(|key, _| LONG_MS.contains(&key.1));
-        last.extend(long);
-        trades::assert_same("long", &last, &trades::candles(expect, &LONG_MS));
-    }
-
     async fn check_rows(&self, expect: &[Trade]) {
-        let count = trades::candles(expect, &SHORT_MS).len() as u64;
+        let count = trades::candles(expect, &trades::SHORT_MS).len() as u64;
         let short = format!(
             "(SELECT count() FROM pulse.candles WHERE tenant = '{}' AND window_ms <= 60000)",
             self.tenant
@@ -263,7 +207,7 @@ impl Line {
         );
         let rows = tables::rows(&self.installation, &sql).await;
         let rows: BTreeMap<CandleKey, Candle> = rows.iter().map(candle).collect();
-        trades::assert_same("rows", &rows, &trades::candles(expect, &SHORT_MS));
+        trades::assert_same("rows", &rows, &trades::candles(expect, &trades::SHORT_MS));
     }
 
     async fn end(mut self) {

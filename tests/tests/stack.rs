@@ -17,25 +17,11 @@ use runtime::config::Secret;
 use runtime::kafka::client::Mechanism;
 use runtime::kafka::probe::Probe;
 use runtime::kafka::{KafkaConfig, Sasl, Security, Tls};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-/// Longer than any of these should ever take, on a machine that builds something else meanwhile.
-const PATIENCE: Duration = Duration::from_secs(30);
+use runtime::testing::{PATIENCE, until};
+use tests::installation::get;
 
 fn is_alive(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
-}
-
-/// Polls for what must become true.
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(
-            started.elapsed() < PATIENCE,
-            "not within {PATIENCE:?}: {what}"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 /// How many brokers the cluster has, as librdkafka sees it through a connection of this kind.
@@ -48,26 +34,14 @@ async fn broker_count(brokers: String, security: Security, wait: Duration) -> Op
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
-/// The body of `GET <path>`, spoken by hand: what a load balancer's health check sees.
-async fn get(url: &str, path: &str) -> String {
-    let address = url.trim_start_matches("http://");
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
-        .split_once("\r\n\r\n")
-        .map(|(_, body)| body.to_owned())
-        .unwrap_or(answer)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn both_answer_and_are_gone_after_drop() {
     let stack = TestStack::start().await.unwrap();
     let brokers = broker_count(stack.kafka.brokers(), Security::Plaintext, PATIENCE).await;
     assert_eq!(brokers, Some(1));
-    assert_eq!(get(&stack.clickhouse.url(), "/ping").await, "Ok.\n");
+    let url = stack.clickhouse.url();
+    let address = url.trim_start_matches("http://");
+    assert_eq!(get(address, "/ping").await.unwrap(), "Ok.\n");
 
     let client = stack.clickhouse.client(stack.clickhouse.writer());
     let version: String = client.query("SELECT version()").fetch_one().await.unwrap();
@@ -286,8 +260,8 @@ async fn the_secured_listeners_let_in_whom_they_should() {
     };
     let known = Tls {
         identity: Some((
-            certificates.client_certificate.clone(),
-            certificates.client_key.clone(),
+            certificates.client.certificate.clone(),
+            certificates.client.key.clone(),
         )),
         ..stranger.clone()
     };
@@ -312,7 +286,11 @@ async fn the_secured_listeners_let_in_whom_they_should() {
         "no TLS"
     );
 
-    for mechanism in [Mechanism::Plain, Mechanism::ScramSha256] {
+    for mechanism in [
+        Mechanism::Plain,
+        Mechanism::ScramSha256,
+        Mechanism::ScramSha512,
+    ] {
         let good = Security::SaslTls(stranger.clone(), sasl(mechanism, right));
         assert_eq!(
             broker_count(sasl_ssl.clone(), good, PATIENCE).await,
@@ -345,7 +323,7 @@ async fn nothing_is_left_when_the_owner_is_killed() {
         line = owner.log_tail(1);
         line.starts_with('/') && line.split(' ').count() == 3
     };
-    eventually("the stack is up", ready).await;
+    until(ready);
     let mut words = line.split(' ');
     let data = Path::new(words.next().unwrap());
     let pids: Vec<u32> = words.map(|word| word.parse().unwrap()).collect();
@@ -356,11 +334,8 @@ async fn nothing_is_left_when_the_owner_is_killed() {
 
     owner.kill9().await;
     // Reaped by init or by whoever adopts them, which takes a moment.
-    eventually("its servers are gone", || {
-        !pids.iter().any(|pid| is_running(*pid))
-    })
-    .await;
-    eventually("its folder is gone", || !data.exists()).await;
+    until(|| !pids.iter().any(|pid| is_running(*pid)));
+    until(|| !data.exists());
 }
 
 /// Alive and not merely waiting for its parent to notice that it is not.

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::fields::{
-    Raw, decimal, id, json_error, level, optional_decimal, optional_id, optional_ratio,
+    Raw, decimal, id, json_error, level, numbers, optional_decimal, optional_id, optional_ratio,
     optional_time, product, quantity, shaped, side, text, time,
 };
 use crate::exchange::{Content, Depth, Frame, FrameError, Protocol, Quote, Trade, Unreadable};
@@ -246,7 +246,7 @@ struct TickerFields<'a> {
 
 impl<'a> TickerFields<'a> {
     fn content(&self, at: EventTime) -> Result<Content<'a>, FrameError> {
-        let numbers = [
+        let others = [
             ("best_bid_size", self.best_bid_quantity),
             ("best_ask_size", self.best_ask_quantity),
             ("low_24h", self.low_24_h),
@@ -255,10 +255,7 @@ impl<'a> TickerFields<'a> {
             ("low_52w", self.low_52_w),
             ("high_52w", self.high_52_w),
         ];
-        let mut metrics = vec![("price", decimal("price", self.price)?)];
-        for (name, raw) in numbers {
-            metrics.extend(optional_decimal(name, raw)?.map(|value| (name, value)));
-        }
+        let mut metrics = numbers(self.price, others)?;
         let name = "price_change_24h_percent";
         let change = optional_ratio("price_percent_chg_24_h", self.price_percent_chg_24_h)?;
         metrics.extend(change.map(|value| (name, value)));

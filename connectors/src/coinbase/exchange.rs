@@ -13,8 +13,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::fields::{
-    Raw, decimal, id, json_error, level, optional_decimal, optional_id, optional_time, product,
-    quantity, shaped, side, text, time,
+    Raw, decimal, id, json_error, level, numbers, optional_decimal, optional_id, optional_time,
+    product, quantity, shaped, side, text, time,
 };
 use crate::exchange::{Content, Depth, Frame, FrameError, Protocol, Quote, Trade, Unreadable};
 use crate::subscription::Wanted;
@@ -168,7 +168,7 @@ impl<'a> Fields<'a> {
     }
 
     fn quote(&self) -> Result<Quote<'a>, FrameError> {
-        let numbers = [
+        let others = [
             ("best_bid_size", self.best_bid_size),
             ("best_ask_size", self.best_ask_size),
             ("size", self.last_size),
@@ -178,17 +178,13 @@ impl<'a> Fields<'a> {
             ("volume_24h", self.volume_24h),
             ("volume_30d", self.volume_30d),
         ];
-        let mut metrics = vec![("price", decimal("price", self.price)?)];
-        for (name, raw) in numbers {
-            metrics.extend(optional_decimal(name, raw)?.map(|value| (name, value)));
-        }
         Ok(Quote {
             product: product(self.product_id)?,
             occurred_at: optional_time("time", self.time)?,
             sequence: optional_id("sequence", self.sequence)?,
             best_bid: optional_decimal("best_bid", self.best_bid)?,
             best_ask: optional_decimal("best_ask", self.best_ask)?,
-            metrics,
+            metrics: numbers(self.price, others)?,
         })
     }
 

@@ -70,6 +70,18 @@ pub(super) fn decimal(field: &'static str, raw: Raw<'_>) -> Read<Decimal> {
     optional_decimal(field, raw)?.ok_or(FrameError::Missing { field })
 }
 
+/// A quote's price, which must be there, and those of its other numbers that are.
+pub(super) fn numbers<const N: usize>(
+    price: Raw<'_>,
+    others: [(&'static str, Raw<'_>); N],
+) -> Read<Vec<(&'static str, Decimal)>> {
+    let mut numbers = vec![("price", decimal("price", price)?)];
+    for (name, raw) in others {
+        numbers.extend(optional_decimal(name, raw)?.map(|value| (name, value)));
+    }
+    Ok(numbers)
+}
+
 /// A number that may be absent, null or an empty text.
 pub(super) fn optional_decimal(field: &'static str, raw: Raw<'_>) -> Read<Option<Decimal>> {
     let expected = "a decimal number of at most 38 digits, 18 of them after the point";

@@ -35,110 +35,50 @@ fn matched(field: &str, with: &str) -> String {
 }
 
 #[test]
-fn malformed_matches_say_what_is_wrong() {
-    let number = "not a decimal number of at most 38 digits, 18 of them after the point";
+fn matches_without_a_field_say_which() {
+    for (field, with, name) in [
+        (r#""price":"100.25","#, "", "price"),
+        (r#""100.25""#, r#""""#, "price"),
+        (r#""100.25""#, "null", "price"),
+        (r#""trade_id":7,"#, "", "trade_id"),
+        (r#""type":"match","#, "", "type"),
+    ] {
+        let detail = format!("{name} is missing");
+        check_unreadable(Flat, &matched(field, with), "missing_field", &detail);
+    }
+}
+
+#[test]
+fn malformed_matches_say_what_would_be_right() {
+    let price = "price is not a decimal number of at most 38 digits, 18 of them after the point";
     let id = "trade_id is not a whole number from 0 to 2^63";
     let time = "time is not a time of the form 2026-08-09T21:05:48.228568Z";
-    for (field, with, reason, detail) in [
-        (
-            r#""price":"100.25","#,
-            "",
-            "missing_field",
-            "price is missing",
-        ),
-        (r#""100.25""#, r#""""#, "missing_field", "price is missing"),
-        (r#""100.25""#, "null", "missing_field", "price is missing"),
-        (
-            r#""100.25""#,
-            r#""NaN""#,
-            "invalid_field",
-            &format!("price is {number}"),
-        ),
-        (
-            r#""100.25""#,
-            r#""1e40""#,
-            "invalid_field",
-            &format!("price is {number}"),
-        ),
-        (
-            r#""100.25""#,
-            r#""0.0000000000000000001""#,
-            "invalid_field",
-            &format!("price is {number}"),
-        ),
-        (
-            r#""100.25""#,
-            "[1]",
-            "invalid_field",
-            &format!("price is {number}"),
-        ),
-        (
-            r#""100.25""#,
-            "true",
-            "invalid_field",
-            &format!("price is {number}"),
-        ),
+    let product = "product_id is not the name of a market";
+    let huge = r#""trade_id":9223372036854775808"#;
+    for (field, with, detail) in [
+        (r#""100.25""#, r#""NaN""#, price),
+        (r#""100.25""#, r#""1e40""#, price),
+        (r#""100.25""#, r#""0.0000000000000000001""#, price),
+        (r#""100.25""#, "[1]", price),
+        (r#""100.25""#, "true", price),
         (
             r#""0.5""#,
             r#""-0.5""#,
-            "invalid_field",
             "size is not a quantity of 0 or more",
         ),
-        (
-            r#""trade_id":7,"#,
-            "",
-            "missing_field",
-            "trade_id is missing",
-        ),
-        (r#""trade_id":7"#, r#""trade_id":-7"#, "invalid_field", id),
-        (r#""trade_id":7"#, r#""trade_id":7.5"#, "invalid_field", id),
-        (
-            r#""trade_id":7"#,
-            r#""trade_id":9223372036854775808"#,
-            "invalid_field",
-            id,
-        ),
-        (
-            r#""sell""#,
-            r#""hold""#,
-            "invalid_field",
-            "side is not buy or sell",
-        ),
-        (r#""sell""#, "1", "invalid_field", "side is not a text"),
-        ("2021-04-17T16", "2021-04-31T16", "invalid_field", time),
-        (
-            "2021-04-17T16:43:37.089723Z",
-            "yesterday",
-            "invalid_field",
-            time,
-        ),
-        (
-            "BTC-USD",
-            "",
-            "invalid_field",
-            "product_id is not the name of a market",
-        ),
-        (
-            "BTC-USD",
-            "BTC USD",
-            "invalid_field",
-            "product_id is not the name of a market",
-        ),
-        (
-            "BTC-USD",
-            "\\u0000",
-            "invalid_field",
-            "product_id is not the name of a market",
-        ),
-        (r#""type":"match","#, "", "missing_field", "type is missing"),
-        (
-            r#""type":"match""#,
-            r#""type":1"#,
-            "invalid_field",
-            "type is not a text",
-        ),
+        (r#""trade_id":7"#, r#""trade_id":-7"#, id),
+        (r#""trade_id":7"#, r#""trade_id":7.5"#, id),
+        (r#""trade_id":7"#, huge, id),
+        (r#""sell""#, r#""hold""#, "side is not buy or sell"),
+        (r#""sell""#, "1", "side is not a text"),
+        ("2021-04-17T16", "2021-04-31T16", time),
+        ("2021-04-17T16:43:37.089723Z", "yesterday", time),
+        ("BTC-USD", "", product),
+        ("BTC-USD", "BTC USD", product),
+        ("BTC-USD", "\\u0000", product),
+        (r#""type":"match""#, r#""type":1"#, "type is not a text"),
     ] {
-        check_unreadable(Flat, &matched(field, with), reason, detail);
+        check_unreadable(Flat, &matched(field, with), "invalid_field", detail);
     }
 }
 

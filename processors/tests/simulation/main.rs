@@ -25,15 +25,11 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use runtime::config::{Environment, Key};
+use runtime::testing::is_soak;
 
 use plan::Plan;
 use run::{Course, run};
 
-const SOAK: Key = Key {
-    name: "PULSE_SOAK",
-    default: Some("0"),
-    doc: "1 runs the long form of tests that have one.",
-};
 const SEEDS: Key = Key {
     name: "PULSE_SEEDS",
     default: None,
@@ -47,13 +43,12 @@ const LONG: u64 = 10_000;
 fn seeds() -> std::ops::Range<u64> {
     let mut env = Environment::of_process();
     let chosen: Option<String> = env.optional(&SEEDS).flatten();
-    let is_long = env.text(&SOAK).is_some_and(|soak| soak != "0");
     match chosen {
         Some(seeds) => {
             let (first, end) = seeds.split_once("..").expect("PULSE_SEEDS is first..end");
             first.parse().expect("a seed")..end.parse().expect("a seed")
         }
-        None => 0..if is_long { LONG } else { SHORT },
+        None => 0..if is_soak() { LONG } else { SHORT },
     }
 }
 

@@ -144,19 +144,10 @@ mod tests {
 
     fn table(missing_count: u64) -> TableReport {
         TableReport {
-            table: "events",
             log_count: 1_000,
             row_count: 1_000 - missing_count,
             equal_count: 1_000 - missing_count,
             missing_count,
-            extra_count: 0,
-            different_count: 0,
-            doubled_count: 0,
-            newer_count: 0,
-            before_log_count: 0,
-            dated_count: 0,
-            retention_days: Some(90),
-            expired: vec![],
             examples: (0..missing_count)
                 .map(|offset| Example {
                     fault: Fault::Missing,
@@ -169,6 +160,7 @@ mod tests {
                     row: None,
                 })
                 .collect(),
+            ..TableReport::new("events", Some(90))
         }
     }
 

@@ -1,5 +1,6 @@
 //! Reads dead letters from the log.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use runtime::kafka::admin::AdminError;
@@ -7,6 +8,8 @@ use runtime::kafka::reader::ReadError;
 use runtime::kafka::{Admin, Isolation, KafkaConfig, Partition, Reader, Start};
 use schemas::dead_letter::DeadLetter;
 use schemas::ids::{Stream, TenantId};
+
+use super::mark;
 
 /// How long one question to the brokers may take.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -86,11 +89,30 @@ impl Letters {
         })
     }
 
+    /// The numbers of those whose records have been put back already.
+    ///
+    /// # Errors
+    /// When the log cannot be read to its end.
+    pub fn put_back(&self) -> Result<BTreeSet<i64>, LettersError> {
+        let mut put_back = BTreeSet::new();
+        self.each_record(|found| put_back.extend(mark::letter_of(&found.letter, &self.tenant)))?;
+        Ok(put_back)
+    }
+
     /// Hands each letter on, the oldest first; returns how many records could not be read as one.
     ///
     /// # Errors
     /// When the log cannot be read to its end.
     pub fn each(&self, mut act: impl FnMut(Found<'_>)) -> Result<u64, LettersError> {
+        self.each_record(|found| {
+            if mark::letter_of(&found.letter, &self.tenant).is_none() {
+                act(found);
+            }
+        })
+    }
+
+    /// Letters and marks.
+    fn each_record(&self, mut act: impl FnMut(Found<'_>)) -> Result<u64, LettersError> {
         let mut unreadable_count = 0;
         let spans = [(self.partition.clone(), Start::At(self.span.0))];
         let reader = Reader::open(&self.kafka, NAME, Isolation::Committed, &spans)?;

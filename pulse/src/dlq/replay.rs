@@ -1,17 +1,19 @@
 //! Puts records back on the topic that they came from, once what refused them has been mended.
 //!
+//! **Once.** A letter whose record was put back is marked ([`super::mark`]), and another run leaves
+//! it alone, unless it is told to do it again.
+//!
 //! **The loop guard.** A record that is refused again becomes another letter, which could be put
-//! back
-//! again, for ever. So each record that is put back carries in a header how often it has been;
-//! before
-//! a letter is replayed, the record that it is about is looked up on its topic, and its header says
-//! how many rounds it has made already. At [`ROUNDS_MAX`] it is left alone, unless it is forced.
+//! back again, for ever. So each record that is put back carries in a header how often it has been;
+//! before a letter is replayed, the record that it is about is looked up on its topic, and its
+//! header says how many rounds it has made already. At [`ROUNDS_MAX`] it is left alone, unless it
+//! is forced.
 //!
 //! A key is what the record's own subject says, where it can be read: a record that lay in a wrong
 //! partition lands in the right one. Events are counted once whatever the number of replays, since
 //! their identity is their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use runtime::kafka::publisher::PublisherError;
@@ -26,6 +28,7 @@ use serde::Serialize;
 
 use super::filter::Filter;
 use super::letters::{Letters, LettersError};
+use super::mark::Mark;
 
 /// The header that says how often a record has been put back.
 pub const HEADER: &str = "pulse-replay-count";
@@ -69,6 +72,7 @@ const NO_RECORD: &str = "it was a frame of a connector, and no record";
 const FOREIGN: &str = "it did not come from a topic of this tenant";
 const INTERNAL: &str = "processors alone write to its topic";
 const EMPTY: &str = "it has no value";
+const PUT_BACK: &str = "it was put back already: --again does it once more";
 const TOO_OFTEN: &str = "it was put back too often: mend what refuses it, or use --force";
 
 /// A letter that goes back.
@@ -90,6 +94,8 @@ pub struct Outcome {
     pub put_back_count: u64,
     /// Records that the brokers refused, with the first reason.
     pub refused_count: u64,
+    /// Records that were put back and not marked, so that another run puts them back again.
+    pub unmarked_count: u64,
     /// Why the first of them was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
@@ -106,6 +112,8 @@ pub struct Replay {
     pub filter: Filter,
     /// How many at most, the oldest first.
     pub limit: usize,
+    /// True to put back what has been put back already.
+    pub is_again: bool,
     /// True to put back what has been put back too often.
     pub is_forced: bool,
     /// When it is now, in ms since the epoch.
@@ -141,6 +149,10 @@ impl Replay {
     /// When the log cannot be read.
     pub fn plan(&self) -> Result<Plan, ReplayError> {
         let letters = Letters::open(&self.kafka, &self.tenant)?;
+        let put_back = match self.is_again {
+            true => BTreeSet::new(),
+            false => letters.put_back()?,
+        };
         let mut plan = Plan::default();
         let mut going = Vec::new();
         letters.each(|found| {
@@ -151,6 +163,9 @@ impl Replay {
                 return;
             }
             match judge(&found.letter, &self.tenant) {
+                Verdict::Back(_) if put_back.contains(&found.number) => {
+                    plan.note(&Verdict::Stays(PUT_BACK));
+                }
                 Verdict::Back(topic) => going.push((
                     topic,
                     Going {
@@ -226,10 +241,15 @@ impl Replay {
             if let (Some(rounds), Verdict::Back(topic)) =
                 (going.get(&found.number), judge(&found.letter, &self.tenant))
             {
-                batch.add(
-                    Record::of(topic, &found.letter, rounds.saturating_add(1)),
-                    &mut outcome,
-                );
+                let letters = self.tenant.topic(Stream::DeadLetters).to_string();
+                let mark = Mark {
+                    letters,
+                    number: found.number,
+                    written_at_ms: found.written_at_ms,
+                    topic,
+                    rounds: rounds.saturating_add(1),
+                };
+                batch.add(Record::of(mark, &found.letter), &mut outcome);
             }
         })?;
         batch.send(&mut outcome);
@@ -268,23 +288,24 @@ fn count(header: Option<&[u8]>) -> i32 {
 
 /// A record on its way back.
 struct Record {
-    topic: String,
     key: Option<Vec<u8>>,
     value: Vec<u8>,
     rounds: String,
+    /// What will be said of it once it is there.
+    mark: Mark,
 }
 
 impl Record {
-    fn of(topic: String, letter: &DeadLetter<'_>, rounds: i32) -> Self {
+    fn of(mark: Mark, letter: &DeadLetter<'_>) -> Self {
         let value = letter.value.unwrap_or_default();
         let subject = EventView::decode(value)
             .ok()
             .map(|event| event.subject.as_bytes());
         Self {
-            topic,
             key: subject.or(letter.key).map(<[u8]>::to_vec),
             value: value.to_vec(),
-            rounds: rounds.to_string(),
+            rounds: mark.rounds.to_string(),
+            mark,
         }
     }
 }
@@ -330,7 +351,7 @@ impl Batch {
             .iter()
             .zip(&headers)
             .map(|(record, headers)| Outgoing {
-                topic: &record.topic,
+                topic: &record.mark.topic,
                 partition: None,
                 key: record.key.as_deref(),
                 value: Some(&record.value),
@@ -345,6 +366,20 @@ impl Batch {
                 .refusal
                 .get_or_insert_with(|| first.failure.to_string());
         }
+        let refused: BTreeSet<usize> = undelivered.iter().map(|record| record.index).collect();
+        let there = records.iter().enumerate();
+        let there = there.filter(|(index, _)| !refused.contains(index));
+        outcome.unmarked_count += self.mark(there.map(|(_, record)| &record.mark));
+    }
+
+    /// Marks what is on its topic again; returns for how many that failed.
+    fn mark<'a>(&self, marks: impl Iterator<Item = &'a Mark>) -> u64 {
+        let records: Vec<_> = marks.map(|mark| (mark, mark.record())).collect();
+        let outgoing: Vec<_> = records
+            .iter()
+            .map(|(mark, (key, value))| Outgoing::keyed(&mark.letters, key.as_bytes(), value))
+            .collect();
+        self.publisher.publish_blocking(&outgoing).len() as u64
     }
 }
 
@@ -365,6 +400,16 @@ mod tests {
             replay_count: 0,
             key: Some(b"key"),
             value: Some(b"value"),
+        }
+    }
+
+    fn mark(rounds: i32) -> Mark {
+        Mark {
+            letters: "pulse.demo.dead-letters".into(),
+            number: 1,
+            written_at_ms: 0,
+            topic: "pulse.demo.events".into(),
+            rounds,
         }
     }
 
@@ -410,7 +455,7 @@ mod tests {
 
     #[test]
     fn a_readable_event_goes_back_under_its_own_subject() {
-        let unreadable = Record::of("t".into(), &letter("pulse.demo.events"), 1);
+        let unreadable = Record::of(mark(1), &letter("pulse.demo.events"));
         assert_eq!(unreadable.key.as_deref(), Some(&b"key"[..]));
         let mut bytes = Vec::new();
         let trade = crate::top::board::tests::event(
@@ -424,7 +469,7 @@ mod tests {
             value: Some(&bytes),
             ..letter("pulse.demo.events")
         };
-        let record = Record::of("t".into(), &misplaced, 2);
+        let record = Record::of(mark(2), &misplaced);
         assert_eq!(record.key.as_deref(), Some(&b"coinbase:BTC-USD"[..]));
         assert_eq!(record.rounds, "2");
     }

@@ -21,7 +21,9 @@ Examples:
   pulse dlq replay --reason future              what would be done, and nothing else
   pulse dlq replay --reason future --execute --rate 50
 
-A record that was put back three times and refused again is left alone, unless it is --force'd.";
+A letter whose record was put back is marked and left alone from then on; --again puts it back once
+more. A record that was put back three times and refused each time is left alone, unless it is
+--force'd.";
 
 /// What is to be done with dead letters.
 #[derive(Subcommand, Clone, Debug)]
@@ -71,7 +73,10 @@ pub struct ReplayArgs {
     /// How many at most, the oldest first.
     #[arg(long, default_value_t = 10_000)]
     limit: usize,
-    /// Also those that were put back too often already.
+    /// Also those that were put back already.
+    #[arg(long)]
+    again: bool,
+    /// Also those that were put back too often.
     #[arg(long)]
     force: bool,
     /// Whose; the tenant that `pulse up` streams for when left out.
@@ -124,6 +129,7 @@ pub async fn run(command: DlqCommand, access: &Access) -> anyhow::Result<Exit> {
                 tenant,
                 filter: args.filter.clone(),
                 limit: args.limit,
+                is_again: args.again,
                 is_forced: args.force,
                 now_ms: clock::now_ms(),
             };
@@ -143,7 +149,9 @@ fn put_back(replay: &Replay, args: &ReplayArgs) -> anyhow::Result<Exit> {
         true => text::print_json(&outcome)?,
         false => text::print(&to_text(&outcome, args.execute))?,
     }
-    Ok(Exit::when(outcome.refused_count == 0))
+    Ok(Exit::when(
+        outcome.refused_count + outcome.unmarked_count == 0,
+    ))
 }
 
 fn to_text(outcome: &Outcome, is_done: bool) -> String {
@@ -161,6 +169,10 @@ fn to_text(outcome: &Outcome, is_done: bool) -> String {
             if let Some(refusal) = &outcome.refusal {
                 let count = outcome.refused_count;
                 text.push_str(&format!("{count} refused by the brokers: {refusal}\n"));
+            }
+            if outcome.unmarked_count > 0 {
+                let count = outcome.unmarked_count;
+                text.push_str(&format!("{count} not marked: another run repeats them\n"));
             }
         }
         false => text.push_str(&format!(

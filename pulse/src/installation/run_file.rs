@@ -113,6 +113,22 @@ pub enum Found {
     Stale(RunFile),
 }
 
+impl Entry {
+    /// A server that is not ours.
+    pub fn external(name: &str, address: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            process: None,
+            address,
+            health: None,
+            log: None,
+            state: EntryState::External,
+            restart_count: 0,
+            reason: None,
+        }
+    }
+}
+
 impl RunFile {
     /// The file of this process, which has just begun.
     ///

@@ -94,6 +94,10 @@ async fn welcome(mut stream: TcpStream, stock: Stock, shared: &Shared) -> Option
         return None;
     }
     let mut feed = None;
+    #[expect(
+        clippy::result_large_err,
+        reason = "the callback's type is tungstenite's"
+    )]
     let choose = |request: &Request, response: Response| {
         feed = match request.uri().path() {
             "/exchange" => Some(Exchange::CoinbaseExchange),

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use runtime::clock::Deadline;
 use runtime::config::Secret;
 
 use super::cache::{Cache, Progress};
@@ -168,7 +167,7 @@ impl ClickHouse {
                         process,
                     });
                 }
-                Err(_) if tries_left > 0 && lost_its_port(&process) => {}
+                Err(_) if tries_left > 0 && process.lost_its_port() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -335,20 +334,18 @@ fn write_settings(
 
 /// Waits until the server answers a query of the writer's.
 async fn ready(process: &Process, http: &Port, writer: &Account) -> Result<(), ClickHouseError> {
-    const ASKED_EVERY: Duration = Duration::from_millis(20);
     const ANSWER_MAX: Duration = Duration::from_secs(2);
     let client = client(http, writer);
-    let deadline = Deadline::after(READY_MAX);
-    while process.is_running() && !deadline.has_passed() {
+    let is_there = || async {
         let answer = client.query("SELECT 1").fetch_one::<u8>();
-        if let Ok(Ok(1)) = tokio::time::timeout(ANSWER_MAX, answer).await {
-            return Ok(());
-        }
-        tokio::time::sleep(ASKED_EVERY).await;
+        matches!(tokio::time::timeout(ANSWER_MAX, answer).await, Ok(Ok(1)))
+    };
+    match process.until(READY_MAX, is_there).await {
+        true => Ok(()),
+        false => Err(ClickHouseError::Failed {
+            last_words: process.last_words(),
+        }),
     }
-    Err(ClickHouseError::Failed {
-        last_words: process.last_words(),
-    })
 }
 
 fn client(http: &Port, account: &Account) -> clickhouse::Client {
@@ -365,10 +362,6 @@ fn log(folder: &Path) -> PathBuf {
 
 fn url(http: &Port) -> String {
     format!("http://{}", http.address())
-}
-
-fn lost_its_port(process: &Process) -> bool {
-    !process.is_running() && process.log_tail(200).contains("Address already in use")
 }
 
 fn fault(path: &Path) -> impl FnOnce(io::Error) -> ClickHouseError {

@@ -14,8 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use runtime::clock::Deadline;
-
+use super::authority::AuthorityError;
 use super::cache::{Cache, Progress};
 use super::fetch::{self, FetchError};
 use super::ports::{Port, PortError, PortWish};
@@ -46,6 +45,9 @@ pub enum KafkaError {
     /// A process could not be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// There are no certificates for its listeners.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// Another broker has its folder.
     #[error(transparent)]
     Tenure(#[from] TenureError),
@@ -57,7 +59,7 @@ pub enum KafkaError {
         /// What the system said.
         source: io::Error,
     },
-    /// Formatting, certificates or the broker itself failed.
+    /// Formatting or the broker itself failed.
     #[error("{act} failed: {last_words}")]
     Failed {
         /// What was tried.
@@ -81,7 +83,7 @@ pub enum Purpose {
 pub enum Listeners {
     /// PLAINTEXT alone.
     Plain,
-    /// PLAINTEXT, SSL with client certificates, and SASL_SSL with PLAIN and SCRAM-SHA-256.
+    /// PLAINTEXT, SSL with client certificates, and SASL_SSL with PLAIN and SCRAM.
     PlainAndSecured,
 }
 
@@ -191,7 +193,7 @@ impl Kafka {
                         process,
                     });
                 }
-                Err(_) if tries_left > 0 && lost_its_port(&process) => {}
+                Err(_) if tries_left > 0 && process.lost_its_port() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -270,19 +272,12 @@ impl Ports {
 
 /// Waits until the broker answers a metadata request with itself.
 async fn ready(process: &Process, ports: &Ports) -> Result<(), KafkaError> {
-    const ASKED_EVERY: Duration = Duration::from_millis(20);
-    let deadline = Deadline::after(READY_MAX);
-    while process.is_running() && !deadline.has_passed() {
-        if let Ok(1..) = probe::broker_count(&ports.clients.address()).await {
-            return Ok(());
-        }
-        tokio::time::sleep(ASKED_EVERY).await;
+    let address = ports.clients.address();
+    let is_there = || async { matches!(probe::broker_count(&address).await, Ok(1..)) };
+    match process.until(READY_MAX, is_there).await {
+        true => Ok(()),
+        false => Err(failed("starting Kafka", process)),
     }
-    Err(failed("starting Kafka", process))
-}
-
-fn lost_its_port(process: &Process) -> bool {
-    !process.is_running() && process.log_tail(200).contains("Address already in use")
 }
 
 fn failed(act: &'static str, process: &Process) -> KafkaError {

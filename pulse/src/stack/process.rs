@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use runtime::clock::Deadline;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::sync::watch;
 
@@ -136,6 +137,28 @@ impl Process {
     /// The end of what this run has written, at most `lines_max` lines.
     pub fn log_tail(&self, lines_max: usize) -> String {
         tail(&self.log, self.log_start, lines_max).unwrap_or_default()
+    }
+
+    /// Asks again and again; false when it has ended, or not come so far after `wait`.
+    pub(super) async fn until<F: Future<Output = bool>>(
+        &self,
+        wait: Duration,
+        is_there: impl Fn() -> F,
+    ) -> bool {
+        const ASKED_EVERY: Duration = Duration::from_millis(20);
+        let deadline = Deadline::after(wait);
+        while self.is_running() && !deadline.has_passed() {
+            if is_there().await {
+                return true;
+            }
+            tokio::time::sleep(ASKED_EVERY).await;
+        }
+        false
+    }
+
+    /// True when it ended because somebody else has taken its port meanwhile.
+    pub(super) fn lost_its_port(&self) -> bool {
+        !self.is_running() && self.log_tail(200).contains("Address already in use")
     }
 
     /// How it ended and its last words, for an error message.

@@ -85,6 +85,18 @@ mod tests {
         }
     }
 
+    /// All is done but for one thing.
+    #[track_caller]
+    fn check<'a>(done: &Observation<'a>, change: impl FnOnce(&mut Observation<'a>), expect: &str) {
+        let mut seen = done.clone();
+        change(&mut seen);
+        let missing = missing(&seen);
+        assert!(
+            missing.len() == 1 && missing[0].contains(expect),
+            "{missing:?}: {expect}"
+        );
+    }
+
     #[test]
     fn everything_must_be_so_and_each_thing_is_named() {
         let (replay, quiet) = (feed("replay"), lags(0, 9));
@@ -97,83 +109,25 @@ mod tests {
         };
         assert_eq!(missing(&done), Vec::<String>::new());
 
-        let check = |seen: Observation<'_>, expect: &str| {
-            let missing = missing(&seen);
-            assert!(
-                missing.len() == 1 && missing[0].contains(expect),
-                "{missing:?}: {expect}"
-            );
-        };
         let (live, moved, behind) = (feed("live"), lags(0, 10), lags(4, 9));
+        check(&done, |seen| seen.feed = Some(&live), "no end");
+        check(&done, |seen| seen.feed = None, "no feed");
+        check(&done, |seen| seen.is_served = false, "being served");
         check(
-            Observation {
-                feed: Some(&live),
-                ..done.clone()
-            },
-            "no end",
-        );
-        check(
-            Observation {
-                feed: None,
-                ..done.clone()
-            },
-            "no feed",
-        );
-        check(
-            Observation {
-                is_served: false,
-                ..done.clone()
-            },
-            "being served",
-        );
-        check(
-            Observation {
-                unwell: vec!["kafka"],
-                ..done.clone()
-            },
+            &done,
+            |seen| seen.unwell = vec!["kafka"],
             "kafka is not ready",
         );
-        check(
-            Observation {
-                looks: None,
-                ..done.clone()
-            },
-            "brokers do not answer",
-        );
-        check(
-            Observation {
-                looks: Some((&quiet, &moved)),
-                ..done.clone()
-            },
-            "still arrive",
-        );
-        check(
-            Observation {
-                looks: Some((&behind, &quiet)),
-                ..done.clone()
-            },
-            "still arrive",
-        );
-        check(
-            Observation {
-                looks: Some((&behind, &behind)),
-                ..done.clone()
-            },
-            "4 behind",
-        );
-        check(
-            Observation {
-                open_short_windows: None,
-                ..done.clone()
-            },
-            "unknown",
-        );
-        check(
-            Observation {
-                open_short_windows: Some(2),
-                ..done.clone()
-            },
-            "2 windows",
-        );
+        check(&done, |seen| seen.looks = None, "brokers do not answer");
+        let looks = [
+            ((&quiet, &moved), "still arrive"),
+            ((&behind, &quiet), "still arrive"),
+            ((&behind, &behind), "4 behind"),
+        ];
+        for (looks, expect) in looks {
+            check(&done, |seen| seen.looks = Some(looks), expect);
+        }
+        check(&done, |seen| seen.open_short_windows = None, "unknown");
+        check(&done, |seen| seen.open_short_windows = Some(2), "2 windows");
     }
 }

@@ -6,7 +6,7 @@ use super::crew::{Crew, Hire};
 use super::ledger::Ledger;
 use super::member::Member;
 use crate::installation::access::{CLICKHOUSE_SECRET, READER_SECRET};
-use crate::installation::{Entry, EntryState, secret};
+use crate::installation::{Entry, secret};
 use crate::stack::{Cache, ClickHouse, ClickHouseOptions, Kafka, KafkaOptions};
 
 /// The names that other commands look for.
@@ -63,7 +63,7 @@ pub async fn start(crew: &mut Crew, ledger: &Ledger, own: &Own) -> anyhow::Resul
         None => {
             let brokers = own.brokers.clone().unwrap_or_default();
             ledger.change(|run| run.brokers = Some(brokers.clone()));
-            ledger.enter(external(KAFKA, brokers));
+            ledger.enter(Entry::external(KAFKA, brokers));
         }
     }
     match clickhouse {
@@ -83,7 +83,7 @@ pub async fn start(crew: &mut Crew, ledger: &Ledger, own: &Own) -> anyhow::Resul
         None => {
             let url = own.clickhouse_url.clone().unwrap_or_default();
             ledger.change(|run| run.clickhouse_url = Some(url.clone()));
-            ledger.enter(external(CLICKHOUSE, url));
+            ledger.enter(Entry::external(CLICKHOUSE, url));
         }
     }
     Ok(())
@@ -120,19 +120,6 @@ async fn start_clickhouse(ledger: &Ledger, own: &Own) -> anyhow::Result<Option<C
     }
     ledger.say(&format!("clickhouse is up at {}", clickhouse.url()));
     Ok(Some(clickhouse))
-}
-
-fn external(name: &str, address: String) -> Entry {
-    Entry {
-        name: name.to_owned(),
-        process: None,
-        address,
-        health: None,
-        log: None,
-        state: EntryState::External,
-        restart_count: 0,
-        reason: None,
-    }
 }
 
 #[cfg(test)]

@@ -69,9 +69,9 @@ pub struct Publisher {
     timeout: Duration,
 }
 
-/// How long whoever waits for room relies on acknowledgements alone. librdkafka frees the records of
-/// one answer together, after the last one's callback: who was woken by that callback may find the
-/// queue still full, and with nothing else on its way nobody would wake it again.
+/// How long whoever waits for room relies on acknowledgements alone. librdkafka frees the records
+/// of one answer together, after the last one's callback: who was woken by that callback may find
+/// the queue still full, and with nothing else on its way nobody would wake it again.
 pub(super) const ROOM_LOOK: Duration = Duration::from_millis(2);
 
 /// Tasks that wait for room in the queue: one at the door, the others behind it in their order.

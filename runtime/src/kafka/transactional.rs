@@ -41,6 +41,7 @@ use super::publisher::{ROOM_LOOK, base_record, idempotent};
 use super::record::{Outgoing, Partition};
 use crate::clock::Deadline;
 use crate::fate::Fate;
+use crate::telemetry::TARGET;
 
 /// Who writes, and how long a transaction may last.
 #[derive(Clone, Debug)]
@@ -347,6 +348,12 @@ impl Transactional {
     /// Makes everything sent since [`Self::begin`] true together with `positions`.
     ///
     /// Blocks until the broker answered, for less than the transaction's timeout.
+    #[tracing::instrument(
+        target = TARGET,
+        level = "debug",
+        skip_all,
+        fields(positions = positions.len())
+    )]
     pub fn commit(&mut self, positions: &[Position], group: &ConsumerGroupMetadata) -> Outcome {
         assert_eq!(self.stage, Stage::Open, "nothing to commit");
         let deadline = Deadline::after(self.call_timeout());

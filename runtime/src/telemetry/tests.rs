@@ -63,3 +63,29 @@ fn faults_in_the_log_settings() {
     let config = LogConfig::read(&mut env);
     assert_eq!(env.finish(config).unwrap_err().faults.len(), 2);
 }
+
+#[test]
+fn a_collector_is_an_address_or_absent() {
+    let check = |endpoint: &str, expect: Result<Option<&str>, &str>| {
+        let mut env = Environment::of([("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]);
+        let config = LogConfig::read(&mut env);
+        let read = env.finish(config).map(|config| config.collector);
+        let read = read.map_err(|error| error.faults[0].name);
+        assert_eq!(
+            read.as_ref().map(Option::as_deref).map_err(|name| *name),
+            expect,
+            "{endpoint}"
+        );
+    };
+    check("", Ok(None));
+    check("http://collector:4318/", Ok(Some("http://collector:4318")));
+    check("https://collector/otlp", Ok(Some("https://collector/otlp")));
+    for wrong in [
+        "collector:4318",
+        "http://",
+        "http://a b",
+        "http://me:word@collector",
+    ] {
+        check(wrong, Err("OTEL_EXPORTER_OTLP_ENDPOINT"));
+    }
+}

@@ -8,6 +8,7 @@ use runtime::fate::{Backoff, Fate};
 use runtime::health::{Condition, Health};
 use runtime::kafka::Alarm;
 use runtime::service::Shutdown;
+use runtime::telemetry::TARGET;
 
 use super::failure::ServerError;
 use super::figures::Figures;
@@ -109,6 +110,12 @@ impl Sender {
         )
     }
 
+    #[tracing::instrument(
+        target = TARGET,
+        level = "debug",
+        skip_all,
+        fields(table = insert.table.name(), row_count = row_count)
+    )]
     async fn insert(&self, insert: &Insert, row_count: u64) -> Result<(), InsertError> {
         let (table, began_at) = (insert.table, clock::monotonic());
         let mut backoff = Backoff::new(WAIT_FIRST, WAIT_MAX);

@@ -1,27 +1,18 @@
 //! Speaking to ClickHouse over HTTP: statements, answers and inserts, each with a deadline.
 
-use std::io::BufReader;
 use std::time::Duration;
 
 use ::clickhouse::query::BytesCursor;
 use ::clickhouse::{Client, Compression};
 use bytes::Bytes;
-use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use runtime::clickhouse::ClickHouseConfig;
-use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use runtime::http;
 use serde::de::DeserializeOwned;
 
 use super::failure::ServerError;
 use super::table::Table;
-
-/// How long a connection may take to come about.
-const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
 /// Below the server's own limit for an idle connection, so that none is used that it just closed.
 const IDLE_WAIT: Duration = Duration::from_secs(2);
@@ -56,19 +47,13 @@ impl Server {
     /// # Errors
     /// When the certificate authorities cannot be read.
     pub fn new(config: &ClickHouseConfig, wait: Duration) -> Result<Self, ServerError> {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_connect_timeout(Some(CONNECT_WAIT));
-        http.set_keepalive(Some(Duration::from_secs(60)));
-        http.set_nodelay(true);
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(config)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
+        let connector = http::connector(config.ca.as_deref());
+        let connector = connector.map_err(|error| ServerError::Settings {
+            reason: error.to_string(),
+        })?;
         let http = HttpClient::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_WAIT)
-            .build(https);
+            .build(connector);
         let mut client = Client::with_http_client(http)
             .with_url(&config.url)
             .with_user(&config.user)
@@ -204,34 +189,6 @@ impl Answer {
             Err(_) => Err(ServerError::TimedOut),
         }
     }
-}
-
-fn tls(config: &ClickHouseConfig) -> Result<ClientConfig, ServerError> {
-    let refuse = |reason: String| ServerError::Settings { reason };
-    let mut roots = RootCertStore::empty();
-    match &config.ca {
-        Some(path) => {
-            let file = std::fs::File::open(path)
-                .map_err(|error| refuse(format!("the authorities' file: {}", error.kind())))?;
-            for certificate in CertificateDer::pem_reader_iter(BufReader::new(file)) {
-                let certificate = certificate
-                    .map_err(|error| refuse(format!("the authorities' file: {error}")))?;
-                roots
-                    .add(certificate)
-                    .map_err(|error| refuse(format!("the authorities' file: {error}")))?;
-            }
-            if roots.is_empty() {
-                return Err(refuse("the authorities' file holds no certificate".into()));
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let config = ClientConfig::builder_with_provider(ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| refuse(error.to_string()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]

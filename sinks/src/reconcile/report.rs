@@ -138,7 +138,8 @@ impl TableReport {
         self.missing_count + self.extra_count + self.different_count + self.doubled_count == 0
     }
 
-    pub(super) fn new(table: &'static str, retention_days: Option<u32>) -> Self {
+    /// A report on nothing yet.
+    pub fn new(table: &'static str, retention_days: Option<u32>) -> Self {
         Self {
             table,
             log_count: 0,

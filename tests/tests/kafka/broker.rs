@@ -1,7 +1,7 @@
 //! What the tests share: one broker for all of them, and clients of it with names of their own.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runtime::fate::Fate;
 use runtime::kafka::admin::TopicSpec;
@@ -12,26 +12,11 @@ use runtime::kafka::{
 };
 
 pub(crate) use crate::shared::shared;
-
-/// How long anything may take before the test says that it does not happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) use runtime::testing::{PATIENCE, until};
 
 /// A name that no other test has, not in an earlier run against the same broker either.
 pub(crate) fn name(stem: &str) -> String {
     format!("{stem}.{:08x}", fastrand::u32(..))
-}
-
-/// Waits until `is_so`, looking again and again.
-#[track_caller]
-pub(crate) fn until(mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(
-            began.elapsed() < PATIENCE,
-            "it did not come about within {PATIENCE:?}"
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// Begins a transaction once the producer that takes the name over is there.

@@ -9,6 +9,7 @@ use runtime::kafka::{
     PublisherSettings, Transactional,
 };
 use runtime::service::Shutdown;
+use tests::eventually;
 
 use crate::broker;
 use crate::broker::Member;
@@ -66,16 +67,21 @@ async fn a_member_that_slept_through_an_outage_joins_anew() {
     let mut broker = Broker::own().await;
     let kafka = broker.config();
     let topic = broker::topic(&kafka, "slept", 2).await;
-    let mut settings = broker::group_settings(&broker::name("slept"), "a");
+    let name = broker::name("slept");
+    let mut settings = broker::group_settings(&name, "a");
+    // A broker that was killed is back after 3 s at the earliest, its own session's.
     settings.session_timeout = Duration::from_secs(2);
-    let asleep = settings.session_timeout * 2;
     let mut member = Member::join_with(&kafka, settings, [&topic]);
     member.until_owned(2);
-    // Nobody serves the group while its session ends, nor when the broker is back.
+    // Nobody serves the group while its session ends, nor when the broker is back, until the broker
+    // has given the member up: only a group without members can be deleted.
     broker.kafka.kill9().await;
-    tokio::time::sleep(asleep).await;
     broker.kafka.restart().await.unwrap();
-    tokio::time::sleep(asleep).await;
+    let admin = Admin::new(&kafka).unwrap();
+    eventually("the broker has given the member up", async || {
+        admin.delete_groups(&[&name]).await
+    })
+    .await;
     let mut events = Vec::new();
     broker::until(|| {
         events.extend(member.poll());

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use runtime::config::{Environment, Settings};
+use runtime::fate::Fate;
 use runtime::kafka::probe::Probe;
 use runtime::kafka::{Failure, KafkaConfig, Outgoing};
 
@@ -31,9 +32,9 @@ fn ssl() -> Vec<(&'static str, String)> {
         ("PULSE_KAFKA_CA", path(&secured.certificates.authority)),
         (
             "PULSE_KAFKA_CERTIFICATE",
-            path(&secured.certificates.client_certificate),
+            path(&secured.certificates.client.certificate),
         ),
-        ("PULSE_KAFKA_KEY", path(&secured.certificates.client_key)),
+        ("PULSE_KAFKA_KEY", path(&secured.certificates.client.key)),
     ]
 }
 
@@ -109,6 +110,7 @@ async fn sasl_ssl_with_plain() {
 #[tokio::test]
 async fn sasl_ssl_with_scram() {
     check_works(&sasl("SCRAM-SHA-256")).await;
+    check_works(&sasl("SCRAM-SHA-512")).await;
 }
 
 #[tokio::test]
@@ -117,8 +119,13 @@ async fn another_authority_is_not_trusted() {
     let other = folder.path().join("other.pem");
     // The client's certificate is no authority, and did not sign the broker's.
     std::fs::copy(ssl()[3].1.as_str(), &other).unwrap();
-    check_refused(&with(ssl(), "PULSE_KAFKA_CA", Some(path(&other))));
-    check_refused(&with(sasl("PLAIN"), "PULSE_KAFKA_CA", Some(path(&other))));
+    for trusting in [ssl(), sasl("SCRAM-SHA-512")] {
+        let refused = check_refused(&with(trusting, "PULSE_KAFKA_CA", Some(path(&other))));
+        assert!(
+            refused.text.contains("certificate verify failed"),
+            "{refused}"
+        );
+    }
     // The system's authorities did not sign it either.
     check_refused(&with(ssl(), "PULSE_KAFKA_CA", None));
 }
@@ -131,12 +138,19 @@ async fn a_client_without_a_certificate_is_refused() {
 
 #[tokio::test]
 async fn a_wrong_password_is_refused() {
-    for mechanism in ["PLAIN", "SCRAM-SHA-256"] {
-        check_refused(&with(
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        let wrong = with(
             sasl(mechanism),
             "PULSE_KAFKA_PASSWORD",
             Some("wrong".into()),
-        ));
+        );
+        let refused = check_refused(&wrong);
+        assert_eq!(refused.fate(), Fate::Halt, "{mechanism}: {refused}");
+        assert!(
+            refused.text.contains("Authentication failed"),
+            "{mechanism}: {refused}"
+        );
+        assert!(!refused.text.contains("wrong"), "{mechanism}: {refused}");
     }
 }
 

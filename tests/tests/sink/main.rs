@@ -5,6 +5,7 @@
 )]
 
 mod faults;
+mod https;
 mod rows;
 mod schema;
 

@@ -45,7 +45,7 @@ impl<'a> Visit<'a> for Names {
                 _ => None,
             });
         let is_ours = |name: &String| {
-            ["PULSE_", "pulse_", "process_"]
+            ["PULSE_", "OTEL_", "pulse_", "process_"]
                 .iter()
                 .any(|start| name.starts_with(start))
         };

@@ -11,8 +11,6 @@ use super::repository::{File, assert_none, files_named};
 const FILE_LINES_MAX: usize = 500;
 /// Lines in a function, from its name to its last brace.
 const FUNCTION_LINES_MAX: usize = 70;
-/// A test is a story or a table, read from top to bottom.
-const TEST_LINES_MAX: usize = 110;
 /// Columns in a line.
 const COLUMNS_MAX: usize = 100;
 
@@ -82,11 +80,11 @@ fn function_violations(text: &str) -> Vec<String> {
 struct Functions(Vec<String>);
 
 impl Functions {
-    fn look(&mut self, signature: &syn::Signature, block: &syn::Block, lines_max: usize) {
+    fn look(&mut self, signature: &syn::Signature, block: &syn::Block) {
         let start = signature.fn_token.span.start();
         let end = block.brace_token.span.close().end();
         let count = end.line - start.line + 1;
-        if count > lines_max {
+        if count > FUNCTION_LINES_MAX {
             self.0
                 .push(format!("fn {} has {count} lines", signature.ident));
         }
@@ -95,31 +93,18 @@ impl Functions {
 
 impl<'a> Visit<'a> for Functions {
     fn visit_item_fn(&mut self, item: &'a syn::ItemFn) {
-        let names = |attribute: &syn::Attribute| {
-            attribute
-                .path()
-                .segments
-                .last()
-                .is_some_and(|segment| segment.ident == "test")
-        };
-        let is_test = item.attrs.iter().any(names);
-        let lines_max = if is_test {
-            TEST_LINES_MAX
-        } else {
-            FUNCTION_LINES_MAX
-        };
-        self.look(&item.sig, &item.block, lines_max);
+        self.look(&item.sig, &item.block);
         syn::visit::visit_item_fn(self, item);
     }
 
     fn visit_impl_item_fn(&mut self, item: &'a syn::ImplItemFn) {
-        self.look(&item.sig, &item.block, FUNCTION_LINES_MAX);
+        self.look(&item.sig, &item.block);
         syn::visit::visit_impl_item_fn(self, item);
     }
 
     fn visit_trait_item_fn(&mut self, item: &'a syn::TraitItemFn) {
         if let Some(block) = &item.default {
-            self.look(&item.sig, block, FUNCTION_LINES_MAX);
+            self.look(&item.sig, block);
         }
         syn::visit::visit_trait_item_fn(self, item);
     }

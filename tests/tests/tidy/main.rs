@@ -15,4 +15,5 @@ mod markdown;
 mod names;
 mod repository;
 mod safety;
+mod waits;
 mod words;

@@ -4,6 +4,8 @@ use super::*;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use runtime::testing::eventually;
+
 fn holds_thing(folder: &Path) -> bool {
     folder.join("thing").is_file()
 }
@@ -38,11 +40,21 @@ async fn a_thing_is_fetched_once_even_by_many_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path().join("not/there/yet"));
     let fills = AtomicUsize::new(0);
+    let waits = AtomicUsize::new(0);
+    let waiting = |_: &str| {
+        waits.fetch_add(1, Ordering::SeqCst);
+    };
     let fetch = || {
-        cache.install("thing", holds_thing, &silent, async |draft| {
+        cache.install("thing", holds_thing, &waiting, async |draft| {
             fills.fetch_add(1, Ordering::SeqCst);
-            // A second fetcher gets its turn here, and must not take it.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            // The others get their turn here, and must not take it.
+            eventually("the others wait", async || {
+                match waits.load(Ordering::SeqCst) {
+                    2 => Ok(()),
+                    count => Err(format!("{count} wait")),
+                }
+            })
+            .await;
             put_thing(draft).await
         })
     };

@@ -2,21 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{KafkaError, failed};
-use crate::stack::process::Launch;
+use super::KafkaError;
+use crate::stack::authority::{Authority, Signed};
 use crate::stack::random_hex;
 
 /// The user that SASL knows.
 const USER: &str = "pulse";
-/// How long the certificates hold: a test's, or a try-out's, life.
-const VALID_DAYS: &str = "30";
+/// The challenges that SASL offers besides PLAIN.
+const SCRAM: [&str; 2] = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
 
 /// The secured listeners of a running broker.
 #[derive(Debug)]
 pub struct Secured<'a> {
     /// `host:port` that speaks SSL and wants a client's certificate.
     pub ssl: String,
-    /// `host:port` that speaks SASL_SSL, with PLAIN and SCRAM-SHA-256.
+    /// `host:port` that speaks SASL_SSL, with PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512.
     pub sasl_ssl: String,
     /// What a client needs to get in.
     pub certificates: &'a Certificates,
@@ -27,10 +27,8 @@ pub struct Secured<'a> {
 pub struct Certificates {
     /// The authority's certificate, PEM: signs the broker's and the client's.
     pub authority: PathBuf,
-    /// A client's certificate, PEM.
-    pub client_certificate: PathBuf,
-    /// That certificate's key, PEM, PKCS #8, not encrypted.
-    pub client_key: PathBuf,
+    /// A client's certificate and key.
+    pub client: Signed,
     /// The user that SASL knows.
     pub user: &'static str,
     /// That user's password.
@@ -43,35 +41,18 @@ impl Certificates {
     /// Makes all of them in `<folder>/tls`, anew at each start.
     pub(super) async fn make(folder: &Path) -> Result<Self, KafkaError> {
         let folder = folder.join("tls");
-        std::fs::create_dir_all(&folder).map_err(super::fault(&folder))?;
-        let authority = ["-subj", "/CN=pulse local authority"];
-        openssl(&folder, "authority", &authority).await?;
-        let signed = ["-CA", "authority.pem", "-CAkey", "authority.key"];
-        let named = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"];
-        openssl(
-            &folder,
-            "server",
-            &[&["-subj", "/CN=localhost"], &signed[..], &named].concat(),
-        )
-        .await?;
-        openssl(
-            &folder,
-            "client",
-            &[&["-subj", "/CN=pulse"], &signed[..]].concat(),
-        )
-        .await?;
-
+        let authority = Authority::make(&folder).await?;
+        let (server, client) = (
+            authority.server("server").await?,
+            authority.client("client").await?,
+        );
         let server_keystore = folder.join("server-keystore.pem");
-        let read = |name: &str| {
-            let path = folder.join(name);
-            std::fs::read_to_string(&path).map_err(super::fault(&path))
-        };
-        let both = format!("{}{}", read("server.key")?, read("server.pem")?);
+        let read = |path: &Path| std::fs::read_to_string(path).map_err(super::fault(path));
+        let both = format!("{}{}", read(&server.key)?, read(&server.certificate)?);
         std::fs::write(&server_keystore, both).map_err(super::fault(&server_keystore))?;
         Ok(Self {
-            authority: folder.join("authority.pem"),
-            client_certificate: folder.join("client.pem"),
-            client_key: folder.join("client.key"),
+            authority: authority.certificate(),
+            client,
             user: USER,
             password: random_hex().map_err(super::fault(&folder))?,
             server_keystore,
@@ -79,9 +60,11 @@ impl Certificates {
     }
 
     /// Arguments of the formatting tool that make SCRAM know the user from the first moment.
-    pub(super) fn scram_user(&self) -> [String; 2] {
-        let credential = format!("SCRAM-SHA-256=[name={USER},password={}]", self.password);
-        ["--add-scram".to_owned(), credential]
+    pub(super) fn scram_user(&self) -> impl Iterator<Item = String> {
+        SCRAM.into_iter().flat_map(|mechanism| {
+            let credential = format!("{mechanism}=[name={USER},password={}]", self.password);
+            ["--add-scram".to_owned(), credential]
+        })
     }
 
     /// The broker's settings for both listeners.
@@ -104,32 +87,19 @@ impl Certificates {
                 self.authority.to_string_lossy().into_owned(),
             ),
             ("listener.name.ssl.ssl.client.auth", "required".to_owned()),
-            ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256".to_owned()),
+            (
+                "sasl.enabled.mechanisms",
+                format!("PLAIN,{}", SCRAM.join(",")),
+            ),
             ("listener.name.sasl_ssl.plain.sasl.jaas.config", plain),
             (
                 "listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config",
+                scram.clone(),
+            ),
+            (
+                "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config",
                 scram,
             ),
         ]
-    }
-}
-
-/// Makes `<name>.key` and `<name>.pem`.
-async fn openssl(folder: &Path, name: &str, arguments: &[&str]) -> Result<(), KafkaError> {
-    let tool = Launch::new("openssl", folder.join("openssl.log"))
-        .args(["req", "-x509", "-nodes", "-days", VALID_DAYS])
-        .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
-        .args([
-            "-keyout",
-            &format!("{name}.key"),
-            "-out",
-            &format!("{name}.pem"),
-        ])
-        .args(arguments)
-        .folder(folder)
-        .spawn()?;
-    match tool.exited().await.success() {
-        true => Ok(()),
-        false => Err(failed("making certificates with openssl", &tool)),
     }
 }

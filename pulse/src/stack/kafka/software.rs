@@ -62,7 +62,7 @@ impl Software {
             .arg(cluster_id())
             .arg("-c")
             .arg(properties::path(&options.folder))
-            .args(secured.map(Certificates::scram_user).into_iter().flatten())
+            .args(secured.into_iter().flat_map(Certificates::scram_user))
             .spawn()?;
         match tool.exited().await.success() {
             true => Ok(()),

@@ -2,7 +2,7 @@
 
 use super::*;
 
-use std::time::Instant;
+use runtime::testing::until;
 
 fn script(folder: &Path, text: &str) -> Launch {
     Launch::new("sh", folder.join("log")).arg("-c").arg(text)
@@ -10,14 +10,12 @@ fn script(folder: &Path, text: &str) -> Launch {
 
 /// Waits until `path` holds a line, as a sign of life from a child.
 fn line_of(path: &Path) -> String {
-    let patience = Instant::now() + Duration::from_secs(20);
-    loop {
-        match std::fs::read_to_string(path) {
-            Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
-            _ => assert!(Instant::now() < patience, "nothing in {}", path.display()),
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let mut text = String::new();
+    until(|| {
+        text = std::fs::read_to_string(path).unwrap_or_default();
+        text.ends_with('\n')
+    });
+    text.trim().to_owned()
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -31,12 +29,9 @@ fn is_alive(pid: u32) -> bool {
     )
 }
 
+#[track_caller]
 fn assert_dies(pid: u32) {
-    let patience = Instant::now() + Duration::from_secs(20);
-    while is_alive(pid) {
-        assert!(Instant::now() < patience, "{pid} is still alive");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until(|| !is_alive(pid));
 }
 
 #[tokio::test]
