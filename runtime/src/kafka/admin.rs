@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use schemas::ids::{CONTROL_TOPIC, Stream, Topic};
 
@@ -180,6 +181,9 @@ const CHECKED: [&str; 2] = ["message.timestamp.type", "cleanup.policy"];
 /// A client for topics and groups.
 pub struct Admin {
     client: AdminClient<Context>,
+    /// Asks for positions. In a client that is no group's consumer, librdkafka dereferences null
+    /// when a broker answers that it does not coordinate the group.
+    positions: BaseConsumer<Context>,
     replication_factor: i32,
 }
 
@@ -194,8 +198,13 @@ impl Admin {
         let client = config
             .create_with_context(Context)
             .map_err(|error| AdminError::request("admin client", error))?;
+        let positions = config
+            .set("group.id", "pulse-admin")
+            .create_with_context(Context)
+            .map_err(|error| AdminError::request("admin client", error))?;
         Ok(Self {
             client,
+            positions,
             replication_factor: kafka.replication_factor,
         })
     }
@@ -348,7 +357,7 @@ impl Admin {
             act: "committed positions",
             failure,
         };
-        let client = self.client.inner().native_ptr();
+        let client = self.positions.client().native_ptr();
         let inquiry = Inquiry::ask(client, group, partitions.to_vec(), wait);
         let answers = inquiry
             .poll(wait)
