@@ -6,7 +6,10 @@
 //! which counts the events that it holds. Nothing here waits for a window to end.
 //! `--of rows`: from an event's making to the first query that shows its row.
 //!
-//! `latency [--of output|rows] [--rate N] [--seconds N]`
+//! A broker that has just started compiles itself for half a minute on both cores; events of that
+//! time are not counted (`--warm`, in seconds).
+//!
+//! `latency [--of output|rows] [--rate N] [--seconds N] [--warm N]`
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -26,8 +29,6 @@ use tokio::task::JoinSet;
 
 /// How often events are made.
 const TICK: Duration = Duration::from_millis(2);
-/// Events of the first so many seconds are not counted.
-const WARM_SECONDS: u64 = 2;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::main]
@@ -35,7 +36,8 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::read();
     let load = Load {
         rate: args.count("rate", 5_000),
-        seconds: args.count("seconds", 20),
+        seconds: args.count("warm", 40) + args.count("seconds", 30),
+        warm_seconds: args.count("warm", 40),
     };
     let what = args.text("of");
     if what != Some("rows") {
@@ -51,7 +53,10 @@ async fn main() -> anyhow::Result<()> {
 #[derive(Clone, Copy)]
 struct Load {
     rate: u64,
+    /// From the first event to the last.
     seconds: u64,
+    /// Events of the first so many are not counted.
+    warm_seconds: u64,
 }
 
 /// When each event was made, in the order in which its stream has them.
@@ -137,7 +142,7 @@ async fn output(load: &Load) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let first = PRODUCTS as u64;
-    let warm = (load.rate * WARM_SECONDS) as usize;
+    let warm = (load.rate * load.warm_seconds) as usize;
     let (mut latencies, mut seen) = (vec![], 0);
     load.make(
         &bench,
@@ -188,7 +193,7 @@ async fn rows(load: &Load) -> anyhow::Result<()> {
     let sink = bench.launch("pulse-clickhouse")?;
     let partitions = bench.partitions(Stream::Events).len() as i32;
     let mut counted = HashMap::new();
-    let (mut latencies, warm) = (vec![], (load.rate * WARM_SECONDS) as usize);
+    let (mut latencies, warm) = (vec![], (load.rate * load.warm_seconds) as usize);
     let mut seen = 0;
     load.make(
         &bench,
