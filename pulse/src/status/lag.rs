@@ -15,8 +15,6 @@ use serde::Serialize;
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Where partitions begin and end.
 pub type Edges = BTreeMap<(Topic, i32), (i64, i64)>;
-/// How often a position is asked for while a transaction is changing it, and how long apart.
-const ASKED_AGAIN: (u32, Duration) = (10, Duration::from_millis(25));
 
 /// Why the lag is not known.
 #[derive(Debug, thiserror::Error)]
@@ -141,14 +139,13 @@ impl Gauge {
 
     fn look_blocking(&self) -> Result<Lags, LagError> {
         let partitions = self.partitions()?;
-        let before = self.edges(&partitions)?;
         let mut positions = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
             let read: Vec<&(Topic, i32)> = partitions
                 .iter()
                 .filter(|(topic, _)| group.streams.contains(&topic.stream))
                 .collect();
-            positions.push(self.positions(&group.name, read, &before)?);
+            positions.push(self.positions(&group.name, read)?);
         }
         let edges = self.edges(&partitions)?;
         let groups = self.groups.iter().zip(positions);
@@ -172,25 +169,12 @@ impl Gauge {
         &self,
         group: &str,
         read: Vec<&(Topic, i32)>,
-        before: &Edges,
     ) -> Result<BTreeMap<(Topic, i32), Option<i64>>, LagError> {
         let asked: Vec<_> = read.iter().map(|(topic, n)| partition(topic, *n)).collect();
-        let mut found = vec![None; asked.len()];
-        let mut open: Vec<usize> = (0..asked.len()).collect();
-        for _ in 0..ASKED_AGAIN.0 {
-            let question: Vec<Partition> = open.iter().map(|at| asked[*at].clone()).collect();
-            let answers = self.admin.committed(group, &question, ANSWER_MAX)?;
-            for (at, answer) in open.iter().zip(answers) {
-                found[*at] = answer.map(|committed| committed.offset);
-            }
-            // There is none where a transaction is just changing it, and where nothing was read.
-            let is_empty = |at: usize| before.get(read[at]).is_none_or(|(low, end)| low == end);
-            open.retain(|at| found[*at].is_none() && !is_empty(*at));
-            if open.is_empty() {
-                break;
-            }
-            std::thread::sleep(ASKED_AGAIN.1);
-        }
+        let answers = self.admin.committed(group, &asked, ANSWER_MAX)?;
+        let found = answers
+            .into_iter()
+            .map(|answer| answer.map(|committed| committed.offset));
         Ok(read.into_iter().cloned().zip(found).collect())
     }
 

@@ -13,7 +13,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use schemas::ids::{CONTROL_TOPIC, Stream, Topic};
 
 use super::client::KafkaConfig;
-use super::committed::{Answer, Committed, Inquiry};
+use super::committed::{Answer, Committed, Inquiry, Wanted};
 use super::context::Context;
 use super::failure::Failure;
 use super::reader::{Isolation, ReadError, Watermarks, watermarks};
@@ -339,8 +339,8 @@ impl Admin {
         watermarks(self.client.inner(), partitions, isolation, wait)
     }
 
-    /// The committed positions of a group in `partitions`; `None` where there is none, or where a
-    /// transaction is just changing it. Blocks for at most `wait`.
+    /// The committed positions of a group in `partitions` as they stand, to look at; `None` where
+    /// there is none. Blocks for at most `wait`.
     ///
     /// # Errors
     /// When the cluster does not answer, or refuses a partition.
@@ -358,7 +358,7 @@ impl Admin {
             failure,
         };
         let client = self.positions.client().native_ptr();
-        let inquiry = Inquiry::ask(client, group, partitions.to_vec(), wait);
+        let inquiry = Inquiry::ask(client, group, partitions.to_vec(), (Wanted::Present, wait));
         let answers = inquiry
             .poll(wait)
             .unwrap_or(Err(Failure::of(Code::OperationTimedOut)));
@@ -371,7 +371,7 @@ impl Admin {
         };
         let position = |(_, answer)| match answer {
             Answer::Stable(committed) => Ok(committed),
-            Answer::Unstable => Ok(None),
+            Answer::Unstable => Err(failed(Failure::of(Code::UnstableOffsetCommit))),
             Answer::Refused(failure) => Err(failed(failure)),
         };
         answers.into_iter().map(position).collect()

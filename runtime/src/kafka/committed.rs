@@ -1,7 +1,7 @@
 //! What a group has committed, with metadata, asked without blocking.
 //!
-//! Only stable positions count: while a transaction that commits to a partition is undecided, the
-//! broker says so, and the question must be put again.
+//! For whoever goes on from a position only a stable one counts: while a transaction that commits to
+//! the partition is undecided, the broker says so, and the question must be put again.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -44,6 +44,15 @@ pub(super) enum Answer {
     Refused(Failure),
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wanted {
+    /// Positions that no transaction is about to change: to go on from.
+    Stable,
+    /// Positions as they stand: to look at.
+    Present,
+}
+
 /// A question on its way. Dropping it forgets the answer.
 pub(super) struct Inquiry {
     queue: NonNull<sys::rd_kafka_queue_t>,
@@ -54,12 +63,12 @@ pub(super) struct Inquiry {
 unsafe impl Send for Inquiry {}
 
 impl Inquiry {
-    /// Asks for the stable positions of `group` in `asked`. The broker has `wait` to answer.
+    /// Asks for the positions of `group` in `asked`. The broker has `wait` to answer.
     pub(super) fn ask(
         client: *mut sys::rd_kafka_t,
         group: &str,
         asked: Vec<Partition>,
-        wait: Duration,
+        (wanted, wait): (Wanted, Duration),
     ) -> Self {
         let group = CString::new(group).expect("group names hold no zero byte");
         let mut list = TopicPartitionList::with_capacity(asked.len());
@@ -74,7 +83,10 @@ impl Inquiry {
         let queue = unsafe {
             let options = sys::rd_kafka_AdminOptions_new(client, operation);
             sys::rd_kafka_AdminOptions_set_request_timeout(options, wait_ms, null_mut(), 0);
-            let refused = sys::rd_kafka_AdminOptions_set_require_stable_offsets(options, 1);
+            let refused = sys::rd_kafka_AdminOptions_set_require_stable_offsets(
+                options,
+                i32::from(wanted == Wanted::Stable),
+            );
             debug_assert!(refused.is_null(), "the option is known");
             let mut request =
                 sys::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), list.ptr());
@@ -135,7 +147,7 @@ pub(super) fn stable(
     loop {
         // librdkafka may sit on a question while it looks for a coordinator that moved: ask afresh.
         let wait = ANSWER_WAIT.min(deadline.left());
-        let inquiry = Inquiry::ask(client, group, partitions.to_vec(), wait);
+        let inquiry = Inquiry::ask(client, group, partitions.to_vec(), (Wanted::Stable, wait));
         let answers = inquiry.poll(wait);
         match answers
             .unwrap_or(Err(Failure::of(Code::OperationTimedOut)))

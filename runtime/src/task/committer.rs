@@ -4,7 +4,7 @@
 //! worker, with its batches. Each call that it makes has a bound, so each answer comes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use rdkafka::consumer::ConsumerGroupMetadata;
@@ -36,7 +36,7 @@ enum Answer {
 
 /// The worker's end of it.
 pub(super) struct Committer {
-    requests: Sender<Request>,
+    requests: SyncSender<Request>,
     answers: Receiver<Answer>,
 }
 
@@ -44,8 +44,9 @@ impl Committer {
     /// Starts the thread, which rings `alarm` at the end of each commit. It ends by itself once
     /// this is dropped, after the call that it may be in.
     pub(super) fn start(producer: Transactional, alarm: Alarm) -> std::io::Result<Self> {
-        let (requests, todo) = channel();
-        let (told, answers) = channel();
+        // Each request is answered before the next, so nobody waits for room.
+        let (requests, todo) = sync_channel(1);
+        let (told, answers) = sync_channel(1);
         let mut desk = Desk {
             producer,
             topics: BTreeMap::new(),

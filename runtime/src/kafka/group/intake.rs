@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Deadline;
 use crate::fate::Fate;
-use crate::kafka::committed::{ANSWER_WAIT, ASK_AGAIN, Answer, Inquiry};
+use crate::kafka::committed::{ANSWER_WAIT, ASK_AGAIN, Answer, Inquiry, Wanted};
 use crate::kafka::failure::Failure;
 use crate::kafka::native::Queue;
 use crate::kafka::record::Partition;
@@ -64,7 +64,12 @@ impl Intake {
         let Some(inquiry) = &self.inquiry else {
             if self.ask_again.is_none_or(Deadline::has_passed) {
                 let asked = self.waiting.keys().cloned().collect();
-                self.inquiry = Some(Inquiry::ask(client, group, asked, ANSWER_WAIT));
+                self.inquiry = Some(Inquiry::ask(
+                    client,
+                    group,
+                    asked,
+                    (Wanted::Stable, ANSWER_WAIT),
+                ));
             }
             return Ok(Vec::new());
         };
