@@ -9,9 +9,10 @@
 //! State is never rolled back and input is never observed twice: what a commit should hold is kept
 //! until it is known to be committed, and after an abort the same bytes are sent again. Meanwhile
 //! the next records are observed; what they put out waits for the next commit, and there is one
-//! commit at a time, so the log never holds a batch without the one before it. After a commit whose end nobody saw, the committed metadata is read once the producer has been made
-//! anew: the batch's own id means that it was committed, the id before it that it was not, and
-//! anything else that the partition is somebody else's ([`Verdict`]).
+//! commit at a time, so the log never holds a batch without the one before it. After a commit whose
+//! end nobody saw, the committed metadata is read once the producer has been made anew: the batch's
+//! own id means that it was committed, the id before it that it was not, and anything else that the
+//! partition is somebody else's ([`Verdict`]).
 //!
 //! State is flushed on a clock of its own, with the position *S* at which it is true. A restore
 //! reads the state as of *S*, observes the records from *S* to the committed position again with
@@ -21,8 +22,8 @@
 //! tick, the shell flushes before it hands the record in, so that no replay crosses the two.
 //!
 //! Everything here is one loop on one thread over a [`Log`]; [`KafkaLog`] is the real one, whose
-//! transactions are sent by a second thread, and the
-//! simulation in `processors` has another that crashes, aborts and forgets by seed.
+//! transactions are sent by a second thread, and the simulation in `processors` has another that
+//! crashes, aborts and forgets by seed.
 
 mod committer;
 mod definitions;

@@ -203,8 +203,9 @@ fn work(
     let Some(log) = open(config, service)? else {
         return Ok(());
     };
-    let watchdog = Watchdog::start(WATCHDOG_MIN.max(config.transaction_timeout * 4));
-    let log = log.watched_by(watchdog.clone());
+    let limit = WATCHDOG_MIN.max(config.transaction_timeout * 4);
+    let watchdog = Watchdog::start(limit);
+    let log = log.watched_by(watchdog.clone(), Watchdog::start(limit));
     let seed = fastrand::u64(..);
     let mut worker: Worker<MetricsStep, _, _> =
         Worker::new(log, source.clone(), config.worker, seed);

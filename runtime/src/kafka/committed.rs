@@ -1,7 +1,7 @@
 //! What a group has committed, with metadata, asked without blocking.
 //!
-//! For whoever goes on from a position only a stable one counts: while a transaction that commits to
-//! the partition is undecided, the broker says so, and the question must be put again.
+//! For whoever goes on from a position only a stable one counts: while a transaction that commits
+//! to the partition is undecided, the broker says so, and the question must be put again.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -78,8 +78,7 @@ impl Inquiry {
         let wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
         // SAFETY: the client is alive; librdkafka copies the request and the options, which are
-        // made
-        // and destroyed here. The queue is ours until we are dropped.
+        // made and destroyed here. The queue is ours until we are dropped.
         let queue = unsafe {
             let options = sys::rd_kafka_AdminOptions_new(client, operation);
             sys::rd_kafka_AdminOptions_set_request_timeout(options, wait_ms, null_mut(), 0);

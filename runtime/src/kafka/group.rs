@@ -77,7 +77,7 @@ impl GroupSettings {
             instance: instance.into(),
             session_timeout,
             fetch_wait: Duration::from_millis(10),
-            prefetch_kilobytes: 65_536,
+            prefetch_kilobytes: 16_384,
         }
     }
 }
@@ -485,11 +485,11 @@ fn consumer(
         .set("fetch.wait.max.ms", ms(settings.fetch_wait))
         .set("fetch.queue.backoff.ms", "5")
         .set("queued.min.messages", "100000")
-        // Few large answers instead of many small ones: reading up is twice as fast. An answer's
-        // records wait unpacked, so one partition may fill a good part of what may wait.
+        // Few large answers instead of many small ones: reading up is half as fast again. An answer
+        // is unpacked whole before anybody looks at what waits, so it is a part of that.
         .set(
             "fetch.message.max.bytes",
-            (u64::from(settings.prefetch_kilobytes) * 1_024 / 8).to_string(),
+            (u64::from(settings.prefetch_kilobytes) * 1_024 / 4).to_string(),
         )
         .set(
             "queued.max.messages.kbytes",

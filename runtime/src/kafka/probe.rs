@@ -35,7 +35,7 @@ impl Probe {
     /// How many brokers there are. Blocks for at most `wait`.
     ///
     /// # Errors
-    /// When no broker answered in time; where it let us not in, with its words.
+    /// When no broker answered in time; where it refused us, with its words.
     pub fn broker_count(&self, wait: Duration) -> Result<usize, Failure> {
         self.serve();
         let refusals = self.consumer.client().context();

@@ -13,6 +13,7 @@ use schemas::ids::{Stream, TenantId, Topic};
 use super::log::{Outcome, Sealed};
 use crate::kafka::transactional::TransactionError;
 use crate::kafka::{self, Alarm, Outgoing, Position, Transactional};
+use crate::watchdog::Watchdog;
 
 /// How long a call waits for a new producer; membership is served before it waits on.
 const RENEW_SLICE: Duration = Duration::from_millis(250);
@@ -38,6 +39,8 @@ enum Answer {
 pub(super) struct Committer {
     requests: SyncSender<Request>,
     answers: Receiver<Answer>,
+    /// Knows of a commit from its beginning to its end.
+    watchdog: Option<Watchdog>,
 }
 
 impl Committer {
@@ -66,7 +69,17 @@ impl Committer {
         std::thread::Builder::new()
             .name("committer".into())
             .spawn(work)?;
-        Ok(Self { requests, answers })
+        Ok(Self {
+            requests,
+            answers,
+            watchdog: None,
+        })
+    }
+
+    /// The worker goes on while a commit is on its way, so one that never ends needs a watchdog of
+    /// its own.
+    pub(super) fn watched_by(&mut self, watchdog: Watchdog) {
+        self.watchdog = Some(watchdog);
     }
 
     /// Begins a commit; [`Self::ended`] tells its end.
@@ -81,13 +94,17 @@ impl Committer {
             positions,
             metadata,
         };
+        self.watchdog.iter().for_each(Watchdog::pending);
         self.ask(Request::Commit(job));
     }
 
     /// The end of the commit that was begun, when it comes within `wait`.
     pub(super) fn ended(&self, wait: Duration) -> Option<(Vec<Sealed>, Outcome)> {
         match self.answers.recv_timeout(wait) {
-            Ok(Answer::Ended(batches, outcome)) => Some((batches, outcome)),
+            Ok(Answer::Ended(batches, outcome)) => {
+                self.watchdog.iter().for_each(Watchdog::settled);
+                Some((batches, outcome))
+            }
             Ok(Answer::Renewed(_)) => unreachable!("each request is answered before the next"),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => panic!("the committing thread panicked"),

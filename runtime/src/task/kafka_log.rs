@@ -92,8 +92,11 @@ impl<S: Step> KafkaLog<S> {
 
     /// Lets a watchdog know whenever a call begins, and that a long one goes on: every one of them
     /// has a bound, however long the brokers are away.
-    pub fn watched_by(mut self, watchdog: Watchdog) -> Self {
+    ///
+    /// Another one, `commits`, watches over commits from their beginning to their end.
+    pub fn watched_by(mut self, watchdog: Watchdog, commits: Watchdog) -> Self {
         self.watchdog = Some(watchdog);
+        self.committer.watched_by(commits);
         self
     }
 

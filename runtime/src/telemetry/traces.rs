@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -32,6 +32,9 @@ pub const TARGET: &str = "pulse";
 /// How long the collector may take over one request.
 const SEND_WAIT: Duration = Duration::from_secs(5);
 
+/// The largest answer that is read of a collector; it has little to say.
+const ANSWER_BYTES_MAX: usize = 65_536;
+
 /// How long the last spans may take when the process ends.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
 
@@ -49,7 +52,7 @@ pub(super) fn read_endpoint(env: &mut Environment) -> Option<Option<String>> {
     let address = endpoint
         .strip_prefix("http://")
         .or_else(|| endpoint.strip_prefix("https://"));
-    let is_address = |address: &str| !address.is_empty() && !address.contains('@');
+    let is_address = |address: &str| !address.is_empty() && !address.contains(['@', '?', '#']);
     match address {
         Some(address) if is_address(address) && endpoint.parse::<::http::Uri>().is_ok() => {
             Some(Some(endpoint.trim_end_matches('/').to_owned()))
@@ -130,7 +133,10 @@ impl HttpClient for Courier {
         let exchange = async move {
             let answer = client.request(request.map(Full::new)).await?;
             let (head, body) = answer.into_parts();
-            let body = body.collect().await?.to_bytes();
+            let body = Limited::new(body, ANSWER_BYTES_MAX)
+                .collect()
+                .await?
+                .to_bytes();
             Ok::<_, HttpError>(Response::from_parts(head, body))
         };
         let timed = async move { tokio::time::timeout(SEND_WAIT, exchange).await };
