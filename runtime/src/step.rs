@@ -141,7 +141,7 @@ impl Output {
 
     /// Forgets the records and keeps the memory, unless it is much.
     pub fn clear(&mut self) {
-        const KEPT_BYTES_MAX: usize = 16 << 20;
+        const KEPT_BYTES_MAX: usize = 2 << 20;
         self.entries.clear();
         self.bytes.clear();
         if self.bytes.capacity() > KEPT_BYTES_MAX {

@@ -248,7 +248,10 @@ impl Step for MetricsStep {
     }
 
     fn change_count(&self) -> usize {
-        self.changed.len() + self.gone.len() + self.subjects.changed_count()
+        self.changed.len()
+            + self.gone.len()
+            + self.subjects.changed_count()
+            + self.fresh_slices.len()
     }
 
     fn counts(&self) -> Counts {

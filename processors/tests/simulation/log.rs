@@ -27,6 +27,8 @@ pub(crate) struct SimulatedLog {
     must_renew: bool,
     /// The commit that was begun: its batches, and its transaction if there is one.
     going: Option<(Vec<Sealed>, Result<u64, LogError>)>,
+    /// How it ended, when that has not been told yet.
+    done: Option<Outcome>,
     /// What the next poll gives up.
     gives_up: BTreeSet<Place>,
     /// How often the same commit was tried in vain.
@@ -98,6 +100,7 @@ impl SimulatedLog {
             is_dead: false,
             must_renew: false,
             going: None,
+            done: None,
             gives_up: BTreeSet::new(),
             vain_count: 0,
         }
@@ -173,6 +176,18 @@ impl SimulatedLog {
             return Some(aborted("another generation owns a partition"));
         }
         None
+    }
+
+    /// The thread that commits may go on while the worker does something else.
+    fn work_on(&mut self) {
+        let is_on = |broker: &mut Broker| broker.faults_left > 0 && broker.random.u8(0..4) == 0;
+        if self.done.is_some() || self.is_dead || !is_on(&mut self.broker()) {
+            return;
+        }
+        if let Some((batches, begun)) = self.going.take() {
+            self.done = Some(self.try_to_end(&batches, begun.clone()));
+            self.going = Some((batches, begun));
+        }
     }
 
     /// What was begun goes on, as far as it comes.
@@ -268,6 +283,7 @@ fn hand_on(
 
 impl Log for SimulatedLog {
     fn poll(&mut self) -> Result<Vec<Ownership>, LogError> {
+        self.work_on();
         if let Some((batches, _)) = &self.going {
             let goes = |batch: &Sealed| self.gives_up.contains(&batch.place);
             assert!(
@@ -319,6 +335,7 @@ impl Log for SimulatedLog {
         if !self.is_ours(place) {
             return Ok(0);
         }
+        self.work_on();
         let from = self.positions[place];
         let (count, next) = {
             let mut broker = self.ask("read", 400)?;
@@ -360,7 +377,10 @@ impl Log for SimulatedLog {
             return None;
         }
         let (batches, begun) = self.going.take().expect("a commit was begun");
-        let outcome = self.try_to_end(&batches, begun);
+        let outcome = match self.done.take() {
+            Some(outcome) => outcome,
+            None => self.try_to_end(&batches, begun),
+        };
         self.vain_count += 1;
         assert!(
             self.vain_count < VAIN_COUNT_MAX,

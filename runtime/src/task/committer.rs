@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::consumer::ConsumerGroupMetadata;
@@ -37,15 +38,16 @@ enum Answer {
 
 /// The worker's end of it.
 pub(super) struct Committer {
-    requests: SyncSender<Request>,
+    /// `None` once the thread is to end.
+    requests: Option<SyncSender<Request>>,
     answers: Receiver<Answer>,
+    thread: Option<JoinHandle<()>>,
     /// Knows of a commit from its beginning to its end.
     watchdog: Option<Watchdog>,
 }
 
 impl Committer {
-    /// Starts the thread, which rings `alarm` at the end of each commit. It ends by itself once
-    /// this is dropped, after the call that it may be in.
+    /// Starts the thread, which rings `alarm` at the end of each commit.
     pub(super) fn start(producer: Transactional, alarm: Alarm) -> std::io::Result<Self> {
         // Each request is answered before the next, so nobody waits for room.
         let (requests, todo) = sync_channel(1);
@@ -66,12 +68,13 @@ impl Committer {
                 alarm.ring();
             }
         };
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("committer".into())
             .spawn(work)?;
         Ok(Self {
-            requests,
+            requests: Some(requests),
             answers,
+            thread: Some(thread),
             watchdog: None,
         })
     }
@@ -123,7 +126,18 @@ impl Committer {
 
     fn ask(&self, request: Request) {
         // A thread that panicked answers nothing, which shows where the answer is awaited.
-        let _ = self.requests.send(request);
+        let _ = self.requests.as_ref().map(|to| to.send(request));
+    }
+}
+
+impl Drop for Committer {
+    /// Waits for the call that the thread may be in: left alone, it could still take the producer's
+    /// name over from a successor.
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -46,8 +46,9 @@ pub struct KafkaLogSettings {
 /// The log of one kind of step.
 pub struct KafkaLog<S: Step> {
     kafka: KafkaConfig,
-    consumer: GroupConsumer,
+    /// Ends before the membership does.
     committer: Committer,
+    consumer: GroupConsumer,
     admin: Admin,
     partitions: BTreeMap<Place, Partition>,
     partition_counts: BTreeMap<TenantId, i32>,

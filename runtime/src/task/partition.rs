@@ -59,6 +59,7 @@ impl<S: Step> Partition<S> {
             // the state is flushed between the two.
             self.must_flush = true;
             self.is_pending = true;
+            self.is_at_end = false;
             return Flow::Stop;
         }
         self.advance(record.appended_at);

@@ -139,12 +139,14 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         let read_count = self.read();
         self.tick();
         let now_ms = self.log.now().as_ms();
-        if self.is_commit_due(now_ms) && self.committing.is_none() {
+        let begins = self.is_commit_due(now_ms) && self.committing.is_none();
+        if begins {
             self.seal(now_ms);
             self.go_on_committing(0)?;
         }
         self.report_partitions();
-        Ok(if read_count > 0 {
+        // A partition that was full may be read on once a commit has begun.
+        Ok(if read_count > 0 || begins {
             Turn::Busy
         } else {
             Turn::Idle(self.idle_ms(now_ms))
@@ -158,6 +160,8 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             .filter(|partition| partition.is_pending)
             .peekable();
         if pending.peek().is_none() {
+            // Also when what was pending went away with its partition.
+            self.pending_since_ms = None;
             return false;
         }
         let is_urgent = pending.any(Partition::is_full);
@@ -350,8 +354,11 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
     fn read(&mut self) -> usize {
         let mut count = 0;
         let mut failed = vec![];
+        let is_going = self.committing.is_some();
         for (place, partition) in &mut self.partitions {
-            if partition.is_full() {
+            // A slow commit must not make the next one larger without end.
+            let is_much = partition.step.change_count() >= self.settings.flush_changes_max;
+            if partition.is_full() || is_going && is_much {
                 continue;
             }
             let count_max = self.settings.read_count_max;
@@ -415,7 +422,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         if let Some(since_ms) = since_ms {
             wait_ms = wait_ms.min(since_ms + self.settings.commit_interval_ms - now_ms);
         }
-        for partition in self.partitions.values() {
+        for partition in self.partitions.values().filter(|p| !p.is_flowing) {
             if let Some(due_at) = partition.step.due_at() {
                 let due_ms = due_at.as_ms().saturating_add(self.settings.skew_ms);
                 wait_ms = wait_ms.min(due_ms.max(partition.ticks_at_ms) - now_ms);
@@ -429,6 +436,9 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             for (place, partition) in &self.partitions {
                 if !partition.is_pending && partition.sealed_report.is_none() {
                     report.partitions.insert(place.clone(), partition.report());
+                } else if let Some(told) = report.partitions.get_mut(place) {
+                    // The rest is told as it was committed last.
+                    told.is_caught_up = false;
                 }
             }
         });
