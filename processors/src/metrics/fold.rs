@@ -203,10 +203,7 @@ impl MetricsStep {
                 let slot = panes.take();
                 spec.layout.clear(panes.words_mut(slot));
                 let partial = start_us <= of.partial_until.as_us();
-                if run.windows.is_empty() {
-                    // Long windows are alone for long, and there may be many subjects.
-                    run.windows.reserve_exact(1);
-                }
+                run.make_room();
                 run.windows
                     .insert(index, Entry::new(start_us, slot, partial));
                 run.unfired_count += 1;

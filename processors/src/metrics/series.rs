@@ -240,6 +240,16 @@ pub struct Run {
     pub memory: Option<usize>,
 }
 
+impl Run {
+    /// Room for a window, and for the first one alone: long windows are alone for long, and there
+    /// may be many subjects.
+    pub fn make_room(&mut self) {
+        if self.windows.is_empty() {
+            self.windows.reserve_exact(1);
+        }
+    }
+}
+
 /// Where an entry stands, or would.
 #[inline]
 pub fn position(entries: &VecDeque<Entry>, start_us: i64) -> Result<usize, usize> {
