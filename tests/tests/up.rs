@@ -39,12 +39,15 @@ fn pids(status: &Value) -> BTreeMap<String, u64> {
     processes.iter().map(pid).collect()
 }
 
-/// Waits until every process is well, and events come in.
+/// Waits until every process is well and events come in and are counted: what the metrics process
+/// counts is told from its first commit on, which may be after its health.
 async fn until_streaming(folder: &Folder) -> Value {
-    eventually("all is well and events come in", async || {
+    eventually("all is well, events come in and are counted", async || {
         let status = folder.status();
-        let rate = status["pipeline"]["events_per_second"].as_f64();
-        match status["healthy"] == true && rate > Some(0.0) {
+        let pipeline = &status["pipeline"];
+        let is_counting = pipeline["late"].is_u64();
+        let rate = pipeline["events_per_second"].as_f64();
+        match status["healthy"] == true && is_counting && rate > Some(0.0) {
             true => Ok(status),
             false => Err(status.to_string()),
         }

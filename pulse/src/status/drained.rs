@@ -49,7 +49,8 @@ pub fn missing(seen: &Observation<'_>) -> Vec<String> {
         }
     }
     match seen.open_short_windows {
-        None => missing.push("open windows are unknown: pulse-metrics does not answer".into()),
+        None => missing
+            .push("open windows are unknown: pulse-metrics has said nothing of them yet".into()),
         Some(0) => {}
         Some(count) => missing.push(format!("{count} windows of up to a minute are open")),
     }
