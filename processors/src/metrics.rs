@@ -16,6 +16,7 @@ pub mod figures;
 mod firing;
 mod fold;
 pub mod ids;
+mod idset;
 mod install;
 pub mod layout;
 pub mod panes;
@@ -25,6 +26,7 @@ pub mod service;
 mod state;
 pub mod step;
 pub mod subjects;
+mod warm;
 
 pub use definitions::{Definitions, NamedMeter};
 pub use service::run;

@@ -238,6 +238,9 @@ pub trait Step: Sized {
     /// What the outcome hangs on beside the records: part of the state.
     type Definitions: Clone + PartialEq + serde::Serialize + serde::de::DeserializeOwned;
 
+    /// A record as the step has read it.
+    type Read<'a>;
+
     /// The stream that it reads.
     const READS: Stream;
     /// The compacted stream that holds its state.
@@ -260,9 +263,24 @@ pub trait Step: Sized {
     /// Records that refer to others that are not there.
     fn finish_restore(&mut self, definitions: &Self::Definitions) -> Result<(), StateError>;
 
+    /// Reads records that are observed next, in this order, and asks the memory for what that will
+    /// need: together they wait for it once, one after another each would wait for itself.
+    ///
+    /// What it appends for each holds until the definitions change, whatever is observed before.
+    fn read<'a>(&self, records: &[Incoming<'a>], reads: &mut Vec<Self::Read<'a>>);
+
     /// Folds one record in. What cannot be used becomes a dead letter, never a panic.
     /// The shell has advanced the clock to the record's append before.
-    fn observe(&mut self, record: &Incoming<'_>, out: &mut Output);
+    fn observe(&mut self, record: &Incoming<'_>, read: &Self::Read<'_>, out: &mut Output);
+
+    /// Reads one record and folds it in.
+    fn observe_one(&mut self, record: &Incoming<'_>, out: &mut Output) {
+        let mut reads = Vec::with_capacity(1);
+        self.read(std::slice::from_ref(record), &mut reads);
+        for read in &reads {
+            self.observe(record, read, out);
+        }
+    }
 
     /// Moves the partition's clock on and fires what is then due: before each record, and by ticks.
     fn advance(&mut self, now: BrokerTime, out: &mut Output);

@@ -150,6 +150,17 @@ impl Field {
         }
     }
 
+    /// The numbers of two fields, each as [`Self::number`] gives it, for one walk over the event.
+    #[inline]
+    pub fn numbers(fields: [Option<&Self>; 2], event: &EventView<'_>) -> [Option<Decimal>; 2] {
+        match fields {
+            [Some(Self::Metric(first)), Some(Self::Metric(second))] => {
+                event.metrics.get_two([first, second])
+            }
+            fields => fields.map(|field| field?.number(event)),
+        }
+    }
+
     /// True for `metrics.*`.
     pub const fn is_number(&self) -> bool {
         matches!(self, Self::Metric(_))

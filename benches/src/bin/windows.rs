@@ -37,6 +37,7 @@ struct ByEvents(MetricsStep);
 
 impl Step for ByEvents {
     type Definitions = Definitions;
+    type Read<'a> = <MetricsStep as Step>::Read<'a>;
     const READS: Stream = MetricsStep::READS;
     const STATE: Stream = MetricsStep::STATE;
 
@@ -49,8 +50,11 @@ impl Step for ByEvents {
     fn finish_restore(&mut self, definitions: &Definitions) -> Result<(), StateError> {
         self.0.finish_restore(definitions)
     }
-    fn observe(&mut self, record: &Incoming<'_>, out: &mut Output) {
-        self.0.observe(record, out);
+    fn read<'a>(&self, records: &[Incoming<'a>], reads: &mut Vec<Self::Read<'a>>) {
+        self.0.read(records, reads);
+    }
+    fn observe(&mut self, record: &Incoming<'_>, read: &Self::Read<'_>, out: &mut Output) {
+        self.0.observe(record, read, out);
     }
     fn advance(&mut self, now: BrokerTime, out: &mut Output) {
         self.0.advance(now, out);

@@ -2,11 +2,11 @@
 
 use schemas::decimal::Decimal;
 use schemas::event::{EventType, EventView};
-use schemas::meter::push_label;
+use schemas::meter::{Field, push_label};
 use schemas::time::EventTime;
 
 use super::layout::{Sample, Units};
-use super::series::{CompiledMeter, Entry, NO_SLOT, Run, RunSpec, Series, position};
+use super::series::{CompiledMeter, Entry, NO_SLOT, Run, Series, position};
 use super::step::{MetricsStep, OTHER, WindowKey, is_short};
 use super::subjects::SubjectId;
 
@@ -47,33 +47,12 @@ impl MetricsStep {
                 self.new_series(at, subject, text, values)
             }
         };
-        self.warm(at, series);
         for run in 0..self.meters[usize::from(at)]
             .as_ref()
             .map_or(0, |m| m.runs.len())
         {
             self.fold_run(at, series, run, &sample);
         }
-    }
-
-    /// Reads what folding will change. A group's windows lie apart in memory: asked for one after
-    /// another, with nothing to do in between, they come together.
-    #[inline]
-    fn warm(&self, at: u16, series: u32) {
-        let Some(meter) = &self.meters[usize::from(at)] else {
-            return;
-        };
-        let runs = &self.series[series as usize].runs;
-        let warm = |(spec, run): (&RunSpec, &Run)| {
-            let last = run.panes.back().or(run.windows.back())?;
-            if last.slot == NO_SLOT {
-                return None;
-            }
-            let words = self.panes[spec.panes].words(last.slot);
-            Some(words[0] ^ words[words.len() / 2] ^ words[words.len() - 1])
-        };
-        let read = meter.runs.iter().zip(runs).filter_map(warm);
-        std::hint::black_box(read.fold(0, |all, word| all ^ word));
     }
 
     /// The canonical text and the values of an event's group.
@@ -91,8 +70,8 @@ impl MetricsStep {
         let own = self.subjects.name(subject);
         let own = if own == OTHER { place.as_str() } else { own };
         let is_full = self.groups.len() as u64 >= self.groups_max();
-        let value = |field: &schemas::meter::Field| -> Box<str> {
-            if *field == schemas::meter::Field::Subject {
+        let value = |field: &Field| -> Box<str> {
+            if *field == Field::Subject {
                 return own.into();
             }
             field
@@ -111,8 +90,8 @@ impl MetricsStep {
         if meter.is_by_subject || !is_full || self.has_group(subject, at, &group) {
             return (group, values);
         }
-        let folded = |field: &schemas::meter::Field| match field {
-            schemas::meter::Field::Subject => own.into(),
+        let folded = |field: &Field| match field {
+            Field::Subject => own.into(),
             _ => OTHER.into(),
         };
         let values: Box<[Box<str>]> = meter.meter.group_by.iter().map(folded).collect();
@@ -344,8 +323,8 @@ fn look_at_windows(
 /// What an event brings to a meter's windows.
 #[inline]
 fn sample(meter: &CompiledMeter, event: &EventView<'_>) -> Sample {
-    let number = |field: &Option<schemas::meter::Field>| field.as_ref()?.number(event);
-    let (value, weight) = (number(&meter.meter.value), number(&meter.meter.weight));
+    let fields = [meter.meter.value.as_ref(), meter.meter.weight.as_ref()];
+    let [value, weight] = Field::numbers(fields, event);
     let squared = |number: Option<Decimal>, needed: bool| {
         number
             .filter(|_| needed)

@@ -5,10 +5,12 @@
 
 use std::hash::Hasher;
 
-use hashbrown::HashTable;
+use runtime::prefetch::prefetch;
 use schemas::event::EventView;
 use schemas::time::EventTime;
 use siphasher::sip128::{Hasher128, SipHasher13};
+
+use super::idset::IdSet;
 
 /// The length of a slice of event time. A quarter of the default lateness: little is kept for
 /// longer than it must be.
@@ -40,7 +42,7 @@ pub fn slice_start_us(at: EventTime) -> i64 {
 pub struct Slice {
     /// Its first instant.
     pub start_us: i64,
-    ids: HashTable<u128>,
+    ids: IdSet,
     /// Those that are not in the state topic yet.
     fresh: Vec<u128>,
     /// State records written so far.
@@ -51,7 +53,7 @@ impl Slice {
     fn new(start_us: i64) -> Self {
         Self {
             start_us,
-            ids: HashTable::new(),
+            ids: IdSet::default(),
             fresh: vec![],
             chunk_count: 0,
         }
@@ -70,21 +72,6 @@ impl Slice {
     /// True for none.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
-    }
-
-    #[inline]
-    fn insert(&mut self, id: u128) -> bool {
-        // The identity is a hash already.
-        match self
-            .ids
-            .entry(id as u64, |known| *known == id, |known| *known as u64)
-        {
-            hashbrown::hash_table::Entry::Occupied(_) => false,
-            hashbrown::hash_table::Entry::Vacant(place) => {
-                place.insert(id);
-                true
-            }
-        }
     }
 
     /// Takes the identities that are not in the state topic yet.
@@ -121,7 +108,7 @@ impl SeenIds {
     pub fn insert(&mut self, occurred_at: EventTime, id: u128) -> Seen {
         let start_us = slice_start_us(occurred_at);
         let slice = self.slice(start_us);
-        if !slice.insert(id) {
+        if !slice.ids.insert(id) {
             return Seen::Before;
         }
         slice.fresh.push(id);
@@ -129,6 +116,23 @@ impl SeenIds {
             Seen::FirstFresh
         } else {
             Seen::New
+        }
+    }
+
+    /// The latest slice.
+    #[inline]
+    pub(super) fn latest(&self) -> Option<&Slice> {
+        self.slices.last()
+    }
+
+    /// Asks for the places at which an identity lies, or would.
+    #[inline]
+    pub(super) fn warm(&self, occurred_at: EventTime, id: u128) {
+        let start_us = slice_start_us(occurred_at);
+        let mut slices = self.slices.iter().rev();
+        if let Some(slice) = slices.find(|slice| slice.start_us == start_us) {
+            slice.fresh.last().into_iter().for_each(prefetch);
+            slice.ids.warm(id);
         }
     }
 
@@ -155,7 +159,7 @@ impl SeenIds {
     pub fn restore(&mut self, start_us: i64, chunk: u32, ids: impl Iterator<Item = u128>) -> usize {
         let slice = self.slice(start_us);
         slice.chunk_count = slice.chunk_count.max(chunk.saturating_add(1));
-        ids.filter(|id| slice.insert(*id)).count()
+        ids.filter(|id| slice.ids.insert(*id)).count()
     }
 
     /// Forgets a slice.

@@ -102,6 +102,17 @@ pub struct MetricsStep {
     pub(super) scratch: Scratch,
 }
 
+/// An event that may be used, with what can be said of it before any other is observed.
+#[derive(Debug)]
+pub struct ReadEvent<'a> {
+    pub(super) event: EventView<'a>,
+    of: EventType,
+    pub(super) id: u128,
+    name_hash: u64,
+    /// `None` for a subject that was not known then.
+    pub(super) subject: Option<SubjectId>,
+}
+
 /// Memory that is used again for each event; nothing in it outlives a call.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
@@ -116,6 +127,7 @@ pub(super) struct Scratch {
 
 impl Step for MetricsStep {
     type Definitions = Definitions;
+    type Read<'a> = Result<ReadEvent<'a>, Refusal>;
     const READS: Stream = Stream::Events;
     const STATE: Stream = Stream::MetricsState;
 
@@ -162,12 +174,34 @@ impl Step for MetricsStep {
         self.build_derived(definitions)
     }
 
-    fn observe(&mut self, record: &Incoming<'_>, out: &mut Output) {
-        self.counts.observed += 1;
+    fn read<'a>(&self, records: &[Incoming<'a>], reads: &mut Vec<Self::Read<'a>>) {
         let dates = self.definitions.limits.dates();
-        let found = read_event(record.value, record.appended_at, &dates)
-            .and_then(|(event, of)| Ok((event, of, self.subject_of(&event)?)));
-        let (event, event_type, subject) = match found {
+        let read = |record: &Incoming<'a>| -> Self::Read<'a> {
+            let (event, of) = read_event(record.value, record.appended_at, &dates)?;
+            Ok(ReadEvent {
+                of,
+                id: identity(&event),
+                subject: None,
+                name_hash: self.subjects.hash(event.subject.as_bytes()),
+                event,
+            })
+        };
+        reads.extend(records.iter().map(read));
+        for read in reads.iter_mut().flatten() {
+            read.subject = self
+                .subjects
+                .find(read.name_hash, read.event.subject.as_bytes());
+        }
+        self.warm(reads);
+    }
+
+    fn observe(&mut self, record: &Incoming<'_>, read: &Self::Read<'_>, out: &mut Output) {
+        self.counts.observed += 1;
+        let found = match read {
+            Ok(read) => self.subject_of(read).map(|subject| (read, subject)),
+            Err(refusal) => Err(*refusal),
+        };
+        let (read, subject) = match found {
             Ok(found) => found,
             Err(refusal) => {
                 self.counts.dead_lettered += 1;
@@ -175,13 +209,14 @@ impl Step for MetricsStep {
                 return emit::dead_letter(out, source, record, &refusal);
             }
         };
+        let event = &read.event;
         let limit_at = self.subjects.clocks[subject as usize].limit_at(&self.definitions.limits);
         if event.occurred_at < limit_at {
             self.counts.late += 1;
             let source = (self.topic.as_str(), self.place.partition);
-            return emit::late(out, source, record, &event, limit_at);
+            return emit::late(out, source, record, event, limit_at);
         }
-        if !self.remember(subject, &event) {
+        if !self.remember(subject, read) {
             self.counts.duplicate += 1;
             return;
         }
@@ -190,9 +225,9 @@ impl Step for MetricsStep {
         self.scratch.seen_before_us = clock.seen.as_us();
         clock.observe(event.occurred_at, record.appended_at);
         self.subjects.mark_changed(subject);
-        for at in 0..self.by_type[event_type as usize].len() {
-            let meter = self.by_type[event_type as usize][at];
-            self.fold(meter, subject, event_type, &event);
+        for at in 0..self.by_type[read.of as usize].len() {
+            let meter = self.by_type[read.of as usize][at];
+            self.fold(meter, subject, read.of, event);
         }
         self.refire(out);
         self.settle(subject, out);
@@ -278,10 +313,16 @@ impl MetricsStep {
 
     /// The subject of an event; a new one has its partition checked once, here.
     #[inline]
-    fn subject_of(&mut self, event: &EventView<'_>) -> Result<SubjectId, Refusal> {
-        match self.subjects.find(event.subject.as_bytes()) {
+    fn subject_of(&mut self, read: &ReadEvent<'_>) -> Result<SubjectId, Refusal> {
+        // Subjects stay, but one may have come since.
+        let found = read.subject;
+        let find = || {
+            self.subjects
+                .find(read.name_hash, read.event.subject.as_bytes())
+        };
+        match found.or_else(find) {
             Some(subject) => Ok(subject),
-            None => self.new_subject(event),
+            None => self.new_subject(&read.event),
         }
     }
 
@@ -292,7 +333,7 @@ impl MetricsStep {
             return Err(Refusal::WrongPartition { expected });
         }
         if self.subjects.len() as u64 >= self.definitions.limits.subjects_max {
-            return Ok(match self.subjects.find(OTHER.as_bytes()) {
+            return Ok(match self.subjects.named(OTHER) {
                 Some(other) => other,
                 None => self.subjects.add(OTHER),
             });
@@ -302,14 +343,15 @@ impl MetricsStep {
 
     /// Remembers an event's identity; false when it was known.
     #[inline]
-    fn remember(&mut self, subject: SubjectId, event: &EventView<'_>) -> bool {
+    fn remember(&mut self, subject: SubjectId, read: &ReadEvent<'_>) -> bool {
         let ids = &mut self.subjects.ids[subject as usize];
-        let seen = ids.insert(event.occurred_at, identity(event));
+        let occurred_at = read.event.occurred_at;
+        let seen = ids.insert(occurred_at, read.id);
         if seen == Seen::Before {
             return false;
         }
         if seen == Seen::FirstFresh {
-            let start_us = super::ids::slice_start_us(event.occurred_at);
+            let start_us = super::ids::slice_start_us(occurred_at);
             self.fresh_slices.push((subject, start_us));
             let oldest = &mut self.subjects.oldest_end_us[subject as usize];
             *oldest = (*oldest).min(ids.oldest_end_us());

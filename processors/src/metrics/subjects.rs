@@ -63,10 +63,20 @@ impl Subjects {
         &self.names[subject as usize]
     }
 
-    /// The subject of that name.
+    /// The hash by which a name is found.
     #[inline]
-    pub fn find(&self, name: &[u8]) -> Option<SubjectId> {
-        let hash = self.hasher.hash_one(name);
+    pub fn hash(&self, name: &[u8]) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    /// The subject of that name.
+    pub fn named(&self, name: &str) -> Option<SubjectId> {
+        self.find(self.hash(name.as_bytes()), name.as_bytes())
+    }
+
+    /// The subject of that name with that hash.
+    #[inline]
+    pub fn find(&self, hash: u64, name: &[u8]) -> Option<SubjectId> {
         let names = &self.names;
         self.by_name
             .find(hash, |id| names[*id as usize].as_bytes() == name)
@@ -170,10 +180,10 @@ mod tests {
         let mut subjects = Subjects::new();
         let ids: Vec<SubjectId> = (0..1_000).map(|n| subjects.add(&format!("s{n}"))).collect();
         for (n, id) in ids.iter().enumerate() {
-            assert_eq!(subjects.find(format!("s{n}").as_bytes()), Some(*id));
+            assert_eq!(subjects.named(&format!("s{n}")), Some(*id));
             subjects.set_due(*id, n as i64);
         }
-        assert_eq!(subjects.find(b"s1000"), None);
+        assert_eq!(subjects.named("s1000"), None);
         let mut due = vec![];
         subjects.take_due(2, &mut due);
         assert_eq!(due, [0, 1, 2]);

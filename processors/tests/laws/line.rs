@@ -101,7 +101,7 @@ impl Line {
             key: Some(event.subject.as_bytes()),
             value: Some(&value),
         };
-        self.step.observe(&record, &mut out);
+        self.step.observe_one(&record, &mut out);
         self.next += 1;
         self.take(&out);
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use processors::metrics::Definitions;
 use runtime::fate::Fate;
 use runtime::step::{Incoming, Place};
-use runtime::task::{Committed, DefinitionSource, Flow, Log, LogError, Outcome, Ownership, Sealed};
+use runtime::task::{Committed, DefinitionSource, Log, LogError, Outcome, Ownership, Sealed};
 use schemas::ids::{Offset, TenantId};
 use schemas::time::BrokerTime;
 
@@ -260,19 +260,26 @@ fn incoming(record: &Record) -> Incoming<'_> {
     }
 }
 
+/// Records handed on together.
+const TOGETHER: usize = 5;
+
 /// Hands on at most so many records; how many were taken, and where the next read begins.
 fn hand_on(
     partition: &Partition,
     from: Offset,
     count_max: usize,
-    each: &mut dyn FnMut(&Incoming<'_>) -> Flow,
+    each: &mut dyn FnMut(&[Incoming<'_>]) -> usize,
 ) -> (usize, Offset) {
     let (mut count, mut next) = (0, from);
-    for record in partition.visible_from(from).take(count_max) {
-        if each(&incoming(record)) == Flow::Stop {
+    let records: Vec<_> = partition.visible_from(from).take(count_max).collect();
+    for few in records.chunks(TOGETHER) {
+        let few: Vec<_> = few.iter().map(|record| incoming(record)).collect();
+        let taken = each(&few);
+        count += taken;
+        if let Some(record) = few.get(taken) {
             return (count, record.offset);
         }
-        (count, next) = (count + 1, record.offset + 1);
+        next = few.last().map_or(next, |record| record.offset + 1);
     }
     // Marks behind the last record are passed when nothing else stands there.
     if partition.visible_from(next).next().is_none() {
@@ -330,7 +337,7 @@ impl Log for SimulatedLog {
         &mut self,
         place: &Place,
         count_max: usize,
-        each: &mut dyn FnMut(&Incoming<'_>) -> Flow,
+        each: &mut dyn FnMut(&[Incoming<'_>]) -> usize,
     ) -> Result<usize, LogError> {
         if !self.is_ours(place) {
             return Ok(0);

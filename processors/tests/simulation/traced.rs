@@ -62,6 +62,7 @@ impl Traced {
 
 impl Step for Traced {
     type Definitions = Definitions;
+    type Read<'a> = <MetricsStep as Step>::Read<'a>;
     const READS: Stream = MetricsStep::READS;
     const STATE: Stream = MetricsStep::STATE;
 
@@ -85,9 +86,13 @@ impl Step for Traced {
         self.step.finish_restore(definitions)
     }
 
-    fn observe(&mut self, record: &Incoming<'_>, out: &mut Output) {
+    fn read<'a>(&self, records: &[Incoming<'a>], reads: &mut Vec<Self::Read<'a>>) {
+        self.step.read(records, reads);
+    }
+
+    fn observe(&mut self, record: &Incoming<'_>, read: &Self::Read<'_>, out: &mut Output) {
         self.note_beginning(out);
-        self.step.observe(record, out);
+        self.step.observe(record, read, out);
         let note = Note::Observed {
             offset: record.offset,
             now_ms: self.now_ms,

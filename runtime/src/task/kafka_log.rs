@@ -12,7 +12,7 @@ use schemas::ids::{Offset, Stream, TenantId, Topic};
 use schemas::time::BrokerTime;
 
 use super::committer::Committer;
-use super::log::{Committed, Flow, Log, LogError, Outcome, Ownership, Sealed};
+use super::log::{Committed, Log, LogError, Outcome, Ownership, Sealed, TOGETHER};
 use crate::clock::{self, Deadline};
 use crate::fate::Fate;
 use crate::kafka::failure::Failure;
@@ -200,7 +200,7 @@ impl<S: Step> Log for KafkaLog<S> {
         &mut self,
         place: &Place,
         count_max: usize,
-        each: &mut dyn FnMut(&Incoming<'_>) -> Flow,
+        each: &mut dyn FnMut(&[Incoming<'_>]) -> usize,
     ) -> Result<usize, LogError> {
         let Some(partition) = self.partitions.get(place) else {
             return Ok(0);
@@ -210,14 +210,19 @@ impl<S: Step> Log for KafkaLog<S> {
             .next(partition, count_max)
             .map_err(|error| read(&error))?;
         let mut count = 0;
-        let mut stopped_at = None;
-        for record in batch.records() {
-            if each(&incoming(record)) == Flow::Stop {
-                stopped_at = Some(record.offset());
-                break;
+        let mut records = batch.records().map(incoming);
+        let mut few = Vec::with_capacity(TOGETHER);
+        let stopped_at = loop {
+            few.clear();
+            few.extend(records.by_ref().take(TOGETHER));
+            let taken = each(&few);
+            count += taken;
+            let stopped = few.get(taken);
+            if stopped.is_some() || few.len() < TOGETHER {
+                break stopped.map(|record| record.offset);
             }
-            count += 1;
-        }
+        };
+        drop((records, few));
         drop(batch);
         if let Some(offset) = stopped_at {
             self.consumer

@@ -29,14 +29,9 @@ pub enum Ownership {
     Lost(Place),
 }
 
-/// Whether reading goes on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flow {
-    /// The record was taken; the next one.
-    Next,
-    /// The record was not taken: the next read begins with it.
-    Stop,
-}
+/// Records that a log hands on together: as many as can wait for memory at the same time, and few
+/// enough to stay in the nearest cache.
+pub const TOGETHER: usize = 16;
 
 /// What one partition puts into a transaction.
 #[derive(Debug)]
@@ -115,7 +110,8 @@ pub trait Log {
     /// When the broker does not say.
     fn partition_count(&mut self, place: &Place) -> Result<i32, LogError>;
 
-    /// Hands on the next records of a partition, at most `count_max`; never waits.
+    /// Hands on the next records of a partition, at most `count_max`, a few at a time; never waits.
+    /// `each` says how many of the few it took; reading goes on behind these.
     ///
     /// # Errors
     /// [`Fate::Halt`] halts the place: its position is outside the log.
@@ -123,7 +119,7 @@ pub trait Log {
         &mut self,
         place: &Place,
         count_max: usize,
-        each: &mut dyn FnMut(&Incoming<'_>) -> Flow,
+        each: &mut dyn FnMut(&[Incoming<'_>]) -> usize,
     ) -> Result<usize, LogError>;
 
     /// True when everything that was visible at some instant not before this call has been read.

@@ -4,7 +4,7 @@
 use schemas::ids::Offset;
 use schemas::time::BrokerTime;
 
-use super::log::{Flow, Sealed};
+use super::log::Sealed;
 use super::metadata::{BatchId, CommitMetadata};
 use super::report::PartitionReport;
 use super::restore;
@@ -46,10 +46,19 @@ pub(super) struct Partition<S: Step> {
 pub(super) const OUTPUT_BYTES_MAX: usize = 8 << 20;
 
 impl<S: Step> Partition<S> {
-    /// Observes a record, after advancing the clock to it.
-    pub(super) fn observe(&mut self, record: &Incoming<'_>) -> Flow {
+    /// Observes records until one must wait; says how many.
+    pub(super) fn observe(&mut self, records: &[Incoming<'_>]) -> usize {
+        let mut reads = Vec::with_capacity(records.len());
+        self.step.read(records, &mut reads);
+        let each = records.iter().zip(&reads);
+        each.take_while(|(record, read)| self.observe_next(record, read))
+            .count()
+    }
+
+    /// Observes a record, after advancing the clock to it; false when it must wait.
+    fn observe_next(&mut self, record: &Incoming<'_>, read: &S::Read<'_>) -> bool {
         if self.out.byte_count() > OUTPUT_BYTES_MAX {
-            return Flow::Stop;
+            return false;
         }
         if self
             .ticked
@@ -60,13 +69,13 @@ impl<S: Step> Partition<S> {
             self.must_flush = true;
             self.is_pending = true;
             self.is_at_end = false;
-            return Flow::Stop;
+            return false;
         }
         self.advance(record.appended_at);
-        self.step.observe(record, &mut self.out);
+        self.step.observe(record, read, &mut self.out);
         self.next = record.offset + 1;
         self.is_pending = true;
-        Flow::Next
+        true
     }
 
     fn advance(&mut self, now: BrokerTime) {

@@ -117,7 +117,7 @@ pub(super) fn partition<S: Step, L: Log>(
     log.replay(place, shell.state_at, committed.offset, &mut |record| {
         reached = reached.max(record.appended_at);
         step.advance(reached, &mut scratch);
-        step.observe(record, &mut scratch);
+        step.observe_one(record, &mut scratch);
         scratch.clear();
     })?;
     step.advance(metadata.clock, &mut scratch);

@@ -365,7 +365,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             partition.is_flowing = false;
             match self
                 .log
-                .read(place, count_max, &mut |record| partition.observe(record))
+                .read(place, count_max, &mut |records| partition.observe(records))
             {
                 Ok(0) => {}
                 Ok(read) => {

@@ -34,6 +34,8 @@ impl<'a> Reader<'a> {
     }
 }
 
+const CHECKED_BEFORE: &str = "the items were read before";
+
 /// What an array or a map holds; it takes a byte at least.
 pub trait Item<'a>: Sized {
     /// Reads one; `field` is the array or map.
@@ -44,6 +46,18 @@ pub trait Item<'a>: Sized {
         reader: &mut Reader<'a, CHECKED>,
         field: &'static str,
     ) -> Result<Self, DecodeError>;
+
+    /// Passes over one.
+    ///
+    /// # Errors
+    /// As [`Self::read`], but for the value itself, which is not looked at.
+    #[inline(always)]
+    fn skip<const CHECKED: bool>(
+        reader: &mut Reader<'a, CHECKED>,
+        field: &'static str,
+    ) -> Result<(), DecodeError> {
+        Self::read(reader, field).map(drop)
+    }
 }
 
 impl<'a> Item<'a> for Text<'a> {
@@ -63,6 +77,14 @@ impl<'a> Item<'a> for Decimal {
         field: &'static str,
     ) -> Result<Self, DecodeError> {
         reader.decimal(field)
+    }
+
+    #[inline(always)]
+    fn skip<const CHECKED: bool>(
+        reader: &mut Reader<'a, CHECKED>,
+        field: &'static str,
+    ) -> Result<(), DecodeError> {
+        reader.bytes(field).map(drop)
     }
 }
 
@@ -143,6 +165,32 @@ impl<'a, T: Item<'a>> Items<'a, (Text<'a>, T)> {
         }
         last
     }
+
+    /// The values of two names in one walk, each as [`Self::get`] gives it; values of other names
+    /// are passed over.
+    #[inline]
+    pub fn get_two(self, names: [&str; 2]) -> [Option<T>; 2]
+    where
+        T: Copy,
+    {
+        let mut last = [None; 2];
+        let mut walk = self.iter();
+        while let Some(reader) = walk.next_item() {
+            let found = Text::read(reader, "").expect(CHECKED_BEFORE);
+            let is_wanted = names.map(|name| found == name);
+            if is_wanted == [false; 2] {
+                T::skip(reader, "").expect(CHECKED_BEFORE);
+                continue;
+            }
+            let value = T::read(reader, "").expect(CHECKED_BEFORE);
+            for (last, is_wanted) in last.iter_mut().zip(is_wanted) {
+                if is_wanted {
+                    *last = Some(value);
+                }
+            }
+        }
+        last
+    }
 }
 
 impl<'a, T: Item<'a> + fmt::Debug> fmt::Debug for Items<'a, T> {
@@ -159,17 +207,25 @@ pub struct Walk<'a, T> {
     item: PhantomData<T>,
 }
 
+impl<'a, T> Walk<'a, T> {
+    /// The reader, where the next item begins.
+    #[inline(always)]
+    fn next_item(&mut self) -> Option<&mut Reader<'a, false>> {
+        self.left = self.left.checked_sub(1)?;
+        if self.block == 0 {
+            self.block = self.reader.block("").expect(CHECKED_BEFORE);
+        }
+        self.block -= 1;
+        Some(&mut self.reader)
+    }
+}
+
 impl<'a, T: Item<'a>> Iterator for Walk<'a, T> {
     type Item = T;
 
     #[inline(always)]
     fn next(&mut self) -> Option<T> {
-        self.left = self.left.checked_sub(1)?;
-        if self.block == 0 {
-            self.block = self.reader.block("").expect("the blocks were read before");
-        }
-        self.block -= 1;
-        Some(T::read(&mut self.reader, "").expect("the items were read before"))
+        Some(T::read(self.next_item()?, "").expect(CHECKED_BEFORE))
     }
 
     #[inline]

@@ -298,6 +298,9 @@ fn items_are_walked_across_blocks() {
     assert_eq!((items.len(), items.iter().len()), (3, 3));
     assert_eq!(items.get("a").unwrap(), "3");
     assert_eq!(items.get("c"), None);
+    for names in [["a", "b"], ["b", "a"], ["a", "a"], ["c", "b"], ["c", "d"]] {
+        assert_eq!(items.get_two(names), names.map(|name| items.get(name)));
+    }
     let mut walk = items.iter();
     assert_eq!(walk.by_ref().count(), 3);
     assert!(walk.next().is_none() && walk.next().is_none());

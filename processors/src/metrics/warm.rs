@@ -1,0 +1,81 @@
+//! Memory is asked for what events will change before they are observed.
+//!
+//! What an event changes lies behind three or four references, each of which is a wait for the
+//! memory once there are more subjects than the caches hold. So a few events go together, and all
+//! of them take a step along their references before any takes the next: the waits overlap.
+
+use runtime::prefetch::prefetch;
+use schemas::refusal::Refusal;
+
+use super::panes::Panes;
+use super::series::{Entry, NO_SLOT, Run, RunSpec};
+use super::step::{MetricsStep, ReadEvent};
+
+/// Groups of a subject that are looked at: nearly always there is one for each meter.
+const GROUPS: usize = 2;
+
+impl MetricsStep {
+    /// Asks for what observing these events will change.
+    #[inline]
+    pub(super) fn warm(&self, reads: &[Result<ReadEvent<'_>, Refusal>]) {
+        let subjects = &self.subjects;
+        let known = || reads.iter().filter_map(known);
+        for (at, _) in known() {
+            prefetch(&subjects.ids[at]);
+            prefetch(&subjects.series[at]);
+            prefetch(&subjects.clocks[at]);
+            prefetch(&subjects.next_end_us[at]);
+            prefetch(&subjects.oldest_end_us[at]);
+        }
+        for (at, _) in known() {
+            subjects.ids[at].latest().into_iter().for_each(prefetch);
+            subjects.series[at].first().into_iter().for_each(prefetch);
+        }
+        for (at, read) in known() {
+            subjects.ids[at].warm(read.event.occurred_at, read.id);
+            self.groups_of(at)
+                .for_each(|(_, runs)| runs.iter().for_each(prefetch));
+        }
+        for (at, _) in known() {
+            let runs = self.groups_of(at).flat_map(|(_, runs)| runs);
+            runs.filter_map(latest).for_each(prefetch);
+        }
+        for (at, _) in known() {
+            for (specs, runs) in self.groups_of(at) {
+                let each = specs.iter().zip(runs);
+                each.for_each(|(spec, run)| warm_cells(&self.panes[spec.panes], run));
+            }
+        }
+    }
+
+    /// A subject's groups, with what their meter says of their windows.
+    #[inline]
+    fn groups_of(&self, subject: usize) -> impl Iterator<Item = (&[RunSpec], &[Run])> {
+        let groups = self.subjects.series[subject].iter().take(GROUPS);
+        groups.filter_map(|(meter, series)| {
+            let meter = self.meters[usize::from(*meter)].as_ref()?;
+            Some((&*meter.runs, &*self.series[*series as usize].runs))
+        })
+    }
+}
+
+#[inline]
+fn known<'a, 'b>(read: &'a Result<ReadEvent<'b>, Refusal>) -> Option<(usize, &'a ReadEvent<'b>)> {
+    let read = read.as_ref().ok()?;
+    Some((read.subject? as usize, read))
+}
+
+/// The window or pane that the next event most likely goes into.
+#[inline]
+fn latest(run: &Run) -> Option<&Entry> {
+    run.panes.back().or(run.windows.back())
+}
+
+#[inline]
+fn warm_cells(panes: &Panes, run: &Run) {
+    const LINE: usize = 8;
+    let slot = latest(run).map_or(NO_SLOT, |entry| entry.slot);
+    if slot != NO_SLOT {
+        panes.words(slot).iter().step_by(LINE).for_each(prefetch);
+    }
+}
