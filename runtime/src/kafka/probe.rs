@@ -7,7 +7,6 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel as Level;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::client::KafkaConfig;
 use super::context::{log, report, serve};
@@ -71,13 +70,16 @@ impl ClientContext for Refusals {
 
     fn error(&self, error: KafkaError, reason: &str) {
         report(&error, reason);
-        let code = error.rdkafka_error_code();
-        if let Some(code @ (Code::Authentication | Code::SSL)) = code {
+        let Some(code) = error.rdkafka_error_code() else {
+            return;
+        };
+        let failure = Failure {
+            code,
+            text: words(reason).to_owned(),
+        };
+        if failure.is_locked_out() {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            *last = Some(Failure {
-                code,
-                text: words(reason).to_owned(),
-            });
+            *last = Some(failure);
         }
     }
 }
