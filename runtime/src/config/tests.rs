@@ -71,7 +71,10 @@ fn secrets_come_from_files_and_are_never_printed() {
 
 #[test]
 fn what_would_be_ignored_is_refused_by_name_and_without_its_value() {
-    let mut env = env(&[("PULSE_NAME", "hunter2"), ("PULSE_PASSWORD_FILE", "hunter3")]);
+    let mut env = env(&[
+        ("PULSE_NAME", "hunter2"),
+        ("PULSE_PASSWORD_FILE", "hunter3"),
+    ]);
     assert_eq!(env.refuse_ignored(&[COUNT], "nobody counts"), Some(()));
     let ignored = env.refuse_ignored(&[COUNT, NAME, PASSWORD], "nobody asks");
     assert_eq!(

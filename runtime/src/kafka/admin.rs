@@ -383,7 +383,10 @@ impl Admin {
 
 impl Admin {
     fn positions(&self) -> Result<Arc<BaseConsumer<Context>>, AdminError> {
-        let mut made = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self
+            .positions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(consumer) = &*made {
             return Ok(Arc::clone(consumer));
         }

@@ -67,7 +67,10 @@ fn settings_that_would_be_ignored() {
     for name in all.into_iter().skip(OF_TLS.len()) {
         check(&[(name, "given"), ssl], &[name]);
     }
-    check(&[("PULSE_KAFKA_KEY_PASSWORD", "given"), ssl], &[KEY_PASSWORD.name]);
+    check(
+        &[("PULSE_KAFKA_KEY_PASSWORD", "given"), ssl],
+        &[KEY_PASSWORD.name],
+    );
 }
 
 #[test]
