@@ -198,7 +198,11 @@ fn what_must_be_set_is_in_the_example_and_has_no_value_there() {
 fn spans_go_nowhere_unless_a_collector_is_named() {
     for role in file::roles(&file::compose()) {
         let collector = &role.environment["OTEL_EXPORTER_OTLP_ENDPOINT"];
-        assert_eq!(collector, "${OTEL_EXPORTER_OTLP_ENDPOINT:-}", "{}", role.name);
+        assert_eq!(
+            collector, "${OTEL_EXPORTER_OTLP_ENDPOINT:-}",
+            "{}",
+            role.name
+        );
         assert_eq!(file::defaulted(collector), "");
     }
     assert_eq!(file::defaulted("a${B:-c}d${E:-}f"), "acdf");
