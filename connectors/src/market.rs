@@ -8,7 +8,13 @@ use crate::exchange::{Quote, Trade};
 use crate::mapping::MarketName;
 use crate::series::{Arrival, Grace, Hole, Seen, Series};
 
-/// How long a hole in trade ids is only suspected.
+/// How long a hole in trade ids is only suspected: 1 s by the exchange's clock or 5 s by ours once a
+/// later trade has come, since frames are seldom further out of order.
+///
+/// A quiet market is given a minute, by either clock. There a heartbeat alone says that a trade was
+/// made, and nothing has come behind it: its frame may be on its way still, or the connection is
+/// about to end and the next one's snapshot brings it. The gap is named a minute later at worst;
+/// a gap that was named too early would be wrong for good.
 const TRADES_GRACE: Grace = Grace {
     at_ms: 1_000,
     received_ms: 5_000,

@@ -7,6 +7,12 @@
 //!   them at most;
 //! - a number that never came is named by exactly one gap, once no snapshot can bring it any more;
 //!   it may come late, and is then published all the same;
+//! - while a connection lasts, a gap is named by a frame that comes 5 s after the trade that shows
+//!   it, at the latest; a feed that answers with the latest trades is asked for them then, and the
+//!   gap is named within 11 s more;
+//! - in a quiet market, where a heartbeat alone tells of the trade, it is named after 60 s; a feed
+//!   whose heartbeats tell of none (Advanced Trade) shows the hole with the market's next trade;
+//! - over a reconnect, the snapshot of the new connection is awaited for 10 s;
 //! - a frame that cannot be read changes nothing but the connection's frame numbers; it may have
 //!   been one of depth, so books are asked for again.
 

@@ -22,7 +22,7 @@ const PASSWORD: Key = Key {
 const CA: Key = Key {
     name: "PULSE_CLICKHOUSE_CA",
     default: None,
-    doc: "A PEM file with the authorities that may sign it; the system's own when absent.",
+    doc: "A PEM file with the authorities that may sign it, for an address of `https://` alone; the system's own when absent.",
 };
 const DATABASE: Key = Key {
     name: "PULSE_CLICKHOUSE_DATABASE",
@@ -53,7 +53,7 @@ impl Settings for ClickHouseConfig {
         let url = read_url(env);
         let user = env.text(&USER);
         let password = env.optional_secret(&PASSWORD);
-        let ca = env.optional_file(&CA);
+        let ca = read_ca(env, url.as_deref());
         let database = read_database(env);
         Some(Self {
             url: url?,
@@ -75,6 +75,15 @@ fn read_url(env: &mut Environment) -> Option<String> {
         Some("") | None => env.refuse(&URL, "must be http://host:port or https://host:port"),
         Some(_) => Some(url.trim_end_matches('/').to_owned()),
     }
+}
+
+/// Without TLS nobody would look at the file.
+fn read_ca(env: &mut Environment, url: Option<&str>) -> Option<Option<PathBuf>> {
+    if url.is_some_and(|url| url.starts_with("http://")) {
+        let reason = "PULSE_CLICKHOUSE_URL begins with http://; make it https://";
+        return env.refuse_ignored(&[CA], reason).map(|()| None);
+    }
+    env.optional_file(&CA)
 }
 
 /// The name goes into SQL as it is, so it must be an identifier.
@@ -108,5 +117,24 @@ mod tests {
         check(DATABASE.name, "pulse_2", true);
         check(DATABASE.name, "pulse; DROP", false);
         check(DATABASE.name, "2pulse", false);
+    }
+
+    #[test]
+    fn an_authority_is_for_https_alone() {
+        let check = |url: &str, ca: &str, expect: Option<&str>| {
+            let mut env = Environment::of([(URL.name, url), (CA.name, ca)]);
+            let config = ClickHouseConfig::read(&mut env);
+            let fault = env.finish(config).err();
+            let fault = fault.map(|error| error.faults[0].reason.clone());
+            assert_eq!(fault.as_deref(), expect, "{url} {ca}");
+        };
+        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let ignored =
+            "would be ignored: PULSE_CLICKHOUSE_URL begins with http://; make it https://";
+        check("https://clickhouse:8443", here, None);
+        check("https://clickhouse:8443", "nowhere", Some("names no file"));
+        check("http://clickhouse:8123", here, Some(ignored));
+        check("", here, Some(ignored));
+        check("http://clickhouse:8123", "", None);
     }
 }

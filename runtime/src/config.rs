@@ -211,6 +211,21 @@ impl Environment {
         None
     }
 
+    /// Records a fault for each of `keys` that is set, itself or by its file, where another setting
+    /// makes it meaningless: who set it believes that it does something.
+    pub fn refuse_ignored(&mut self, keys: &[Key], reason: &str) -> Option<()> {
+        let mut is_fine = Some(());
+        for key in keys {
+            let what = match key.name {
+                name if self.has(name) => "would be ignored",
+                name if self.has(&format!("{name}_FILE")) => "its file would be ignored",
+                _ => continue,
+            };
+            is_fine = self.refuse(key, format!("{what}: {reason}"));
+        }
+        is_fine
+    }
+
     /// The settings, when no key had a fault.
     ///
     /// # Errors

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock;
-use crate::kafka::KafkaConfig;
 use crate::kafka::probe::Probe;
+use crate::kafka::{Failure, KafkaConfig};
 use crate::service::Shutdown;
 
 /// How often the brokers are asked, and how long they have to answer.
@@ -125,19 +125,22 @@ impl Health {
             .name("kafka-probe".into())
             .spawn(move || {
                 while !shutdown.is_requested() {
-                    health.set(
-                        "kafka",
-                        match probe.broker_count(PROBE_WAIT) {
-                            Ok(_) => Condition::Ready,
-                            Err(failure) => {
-                                Condition::NotReady(format!("no broker answers: {failure}"))
-                            }
-                        },
-                    );
+                    health.set("kafka", condition_of(probe.broker_count(PROBE_WAIT)));
                     shutdown.wait_at_most(PROBE_INTERVAL);
                 }
             })?;
         Ok(())
+    }
+}
+
+/// A broker that does not let us in is there, so nobody should look for it on the network.
+fn condition_of(counted: Result<usize, Failure>) -> Condition {
+    match counted {
+        Ok(_) => Condition::Ready,
+        Err(failure) if failure.is_locked_out() => {
+            Condition::NotReady(format!("no broker lets us in: {failure}"))
+        }
+        Err(failure) => Condition::NotReady(format!("no broker answers: {failure}")),
     }
 }
 

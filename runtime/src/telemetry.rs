@@ -20,6 +20,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{Environment, Key, Settings};
 
+mod losses;
 mod process;
 mod traces;
 

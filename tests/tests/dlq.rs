@@ -7,6 +7,7 @@
 
 use std::process::Command;
 
+use pulse::dlq::mark::Mark;
 use pulse::stack::binary;
 use runtime::kafka::Outgoing;
 use schemas::control::Limits;
@@ -78,6 +79,11 @@ impl Desk {
 
     /// Puts records that nobody can use on the topic of events.
     async fn spoil(&self) {
+        self.spoil_behind(0).await;
+    }
+
+    /// The same where so many letters lie already.
+    async fn spoil_behind(&self, letter_count: usize) {
         let good = trade(1, 1_790_000_000_000_000);
         let (key, bytes) = trades::record(&good);
         let truncated = bytes[..bytes.len() / 2].to_vec();
@@ -86,7 +92,7 @@ impl Desk {
         records.extend(vec![(key, year_9999); FUTURE]);
         let events = self.topic(Stream::Events);
         self.installation.publish(&events, &records).await;
-        self.until_letters(TRUNCATED + FUTURE).await;
+        self.until_letters(letter_count + TRUNCATED + FUTURE).await;
     }
 }
 
@@ -199,6 +205,12 @@ async fn a_second_run_leaves_alone_what_was_put_back() {
     assert_eq!(desk.json(&replay)["put_back_count"], TRUNCATED + FUTURE);
     // All of them are refused again, so there is one new letter for each.
     desk.until_letters(2 * (TRUNCATED + FUTURE)).await;
+    let listed = desk.json(&["list"]);
+    let is_put_back = listed["letters"].as_array().unwrap().iter();
+    let is_put_back = is_put_back.map(|letter| letter["is_put_back"].as_bool().unwrap());
+    let count = TRUNCATED + FUTURE;
+    let expect: Vec<_> = (0..2 * count).map(|at| at < count).collect();
+    assert_eq!(is_put_back.collect::<Vec<_>>(), expect, "{listed}");
     let first = [&replay[..], &["--limit", "2", "--reason", "future"]].concat();
     let second = desk.json(&first);
     assert_eq!(second["put_back_count"], FUTURE, "the new ones alone");
@@ -212,6 +224,33 @@ async fn a_second_run_leaves_alone_what_was_put_back() {
     desk.installation.role("pulse-clickhouse", "0", &[]).await;
     let limits = Limits::default();
     tables::assert_equal(&desk.installation, &[(&desk.tenant, limits)]).await;
+    desk.installation.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marks_that_do_not_fit_are_listed_and_keep_nothing_back() {
+    let mut desk = Desk::start().await;
+    let letters = desk.topic(Stream::DeadLetters);
+    // One for each letter that is still to come, by its number.
+    let count = TRUNCATED + FUTURE;
+    let forged = (count..2 * count).map(|number| Mark {
+        letters: letters.clone(),
+        number: number as i64,
+        written_at_ms: 0,
+        topic: desk.topic(Stream::Events),
+        rounds: 1,
+    });
+    let forged: Vec<_> = forged.map(|mark| mark.record()).collect();
+    let records = forged.iter();
+    let records: Vec<_> = records
+        .map(|(key, value)| Outgoing::keyed(&letters, key.as_bytes(), value))
+        .collect();
+    desk.installation.publish_records(&records).await;
+    desk.spoil_behind(count).await;
+    let by_reason = &desk.json(&["list"])["by_reason"];
+    assert_eq!(by_reason["put_back"], count, "{by_reason}");
+    let done = desk.json(&["replay", "--execute", "--rate", "1000"]);
+    assert_eq!(done["put_back_count"], count, "{done}");
     desk.installation.stop_all().await;
 }
 

@@ -1,4 +1,7 @@
 //! Reads dead letters from the log.
+//!
+//! Between the letters lie marks, records of their own that say which letters' records were put
+//! back ([`super::mark`]): they are told apart here, and nobody else is handed one as a letter.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +12,7 @@ use runtime::kafka::{Admin, Isolation, KafkaConfig, Partition, Reader, Start};
 use schemas::dead_letter::DeadLetter;
 use schemas::ids::{Stream, TenantId};
 
-use super::mark;
+use super::mark::Marks;
 
 /// How long one question to the brokers may take.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -54,6 +57,15 @@ pub struct Found<'a> {
     pub letter: DeadLetter<'a>,
 }
 
+/// What lies on the topic besides letters.
+#[derive(Debug, Default)]
+pub struct Besides {
+    /// The letters that marks name: their records have been put back.
+    pub put_back: BTreeSet<i64>,
+    /// Records that could be read as neither.
+    pub unreadable_count: u64,
+}
+
 /// A tenant's dead letters.
 pub struct Letters {
     kafka: KafkaConfig,
@@ -94,41 +106,36 @@ impl Letters {
     /// # Errors
     /// When the log cannot be read to its end.
     pub fn put_back(&self) -> Result<BTreeSet<i64>, LettersError> {
-        let mut put_back = BTreeSet::new();
-        self.each_record(|found| put_back.extend(mark::letter_of(&found.letter, &self.tenant)))?;
-        Ok(put_back)
+        Ok(self.each(|_| {})?.put_back)
     }
 
-    /// Hands each letter on, the oldest first; returns how many records could not be read as one.
+    /// Hands each letter on, the oldest first; returns what there was besides.
     ///
     /// # Errors
     /// When the log cannot be read to its end.
-    pub fn each(&self, mut act: impl FnMut(Found<'_>)) -> Result<u64, LettersError> {
-        self.each_record(|found| {
-            if mark::letter_of(&found.letter, &self.tenant).is_none() {
-                act(found);
-            }
-        })
-    }
-
-    /// Letters and marks.
-    fn each_record(&self, mut act: impl FnMut(Found<'_>)) -> Result<u64, LettersError> {
-        let mut unreadable_count = 0;
+    pub fn each(&self, mut act: impl FnMut(Found<'_>)) -> Result<Besides, LettersError> {
+        let mut besides = Besides::default();
+        let mut marks = Marks::new(&self.tenant, self.span.0);
         let spans = [(self.partition.clone(), Start::At(self.span.0))];
         let reader = Reader::open(&self.kafka, NAME, Isolation::Committed, &spans)?;
-        reader.read_until(
-            &[self.span.1],
-            PATIENCE,
-            |_, record| match DeadLetter::decode(record.value().unwrap_or_default()) {
-                Ok(letter) => act(Found {
-                    number: record.offset(),
-                    written_at_ms: record.appended_at_ms(),
+        reader.read_until(&[self.span.1], PATIENCE, |_, record| {
+            let Ok(letter) = DeadLetter::decode(record.value().unwrap_or_default()) else {
+                besides.unreadable_count += 1;
+                return;
+            };
+            let (number, written_at_ms) = (record.offset(), record.appended_at_ms());
+            match marks.letter_of(number, written_at_ms, &letter) {
+                Some(marked) => {
+                    besides.put_back.insert(marked);
+                }
+                None => act(Found {
+                    number,
+                    written_at_ms,
                     letter,
                 }),
-                Err(_) => unreadable_count += 1,
-            },
-        )?;
-        Ok(unreadable_count)
+            }
+        })?;
+        Ok(besides)
     }
 
     /// Hands one letter on.

@@ -1,6 +1,6 @@
 //! The latest letters, in a table; and one of them, whole.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::Serialize;
 
@@ -31,8 +31,10 @@ pub struct Summary {
     pub reason: String,
     /// What was wrong, where, and what would be right.
     pub detail: String,
-    /// How often it had been put back when it was written.
+    /// How often its record had been put back when it was written.
     pub replay_count: i32,
+    /// True when its record has been put back since: the topic holds a mark that says so.
+    pub is_put_back: bool,
     /// Bytes of its key.
     pub key_bytes: Option<usize>,
     /// Bytes of its value.
@@ -52,6 +54,7 @@ impl Summary {
             reason: letter.reason.as_str().to_owned(),
             detail: letter.detail.as_str().to_owned(),
             replay_count: letter.replay_count,
+            is_put_back: false,
             key_bytes: letter.key.map(<[u8]>::len),
             value_bytes: letter.value.map(<[u8]>::len),
         }
@@ -91,12 +94,21 @@ impl Listing {
         now_ms: i64,
     ) -> Result<Self, LettersError> {
         let mut listing = Self::default();
-        listing.unreadable_count = letters.each(|found| {
+        let besides = letters.each(|found| {
             if filter.takes(&found.letter, found.written_at_ms, now_ms) {
                 listing.add(Summary::of(&found), limit);
             }
         })?;
+        listing.unreadable_count = besides.unreadable_count;
+        listing.note_put_back(&besides.put_back);
         Ok(listing)
+    }
+
+    /// Marks come after their letters, so this is known last.
+    fn note_put_back(&mut self, put_back: &BTreeSet<i64>) {
+        for letter in &mut self.letters {
+            letter.is_put_back = put_back.contains(&letter.number);
+        }
     }
 
     fn add(&mut self, summary: Summary, limit: usize) {
@@ -120,6 +132,7 @@ impl Listing {
             ("REASON", Align::Left),
             ("BYTES", Align::Right),
             ("REPLAYED", Align::Right),
+            ("PUT BACK", Align::Left),
             ("DETAIL", Align::Left),
         ]);
         for letter in &self.letters {
@@ -131,6 +144,7 @@ impl Listing {
                 letter.reason.clone(),
                 text::count(i64::try_from(bytes).unwrap_or(i64::MAX)),
                 letter.replay_count.to_string(),
+                if letter.is_put_back { "yes" } else { "no" }.into(),
                 letter.detail.chars().take(DETAIL_LENGTH).collect(),
             ]);
         }
@@ -214,10 +228,11 @@ mod tests {
         for (number, reason) in [(4, "truncated"), (7, "wrong_magic"), (9, "truncated")] {
             listing.add(Summary::of(&found(number, reason)), 2);
         }
+        listing.note_put_back(&[4, 9].into());
         insta::assert_snapshot!(listing.to_text(), @r"
-        NUMBER  WRITTEN              FROM                     REASON       BYTES  REPLAYED  DETAIL
-             7  2026-08-09 21:05:48  pulse.demo.events[2]@17  wrong_magic      8         1  body ends inside field subject
-             9  2026-08-09 21:05:48  pulse.demo.events[2]@17  truncated        8         1  body ends inside field subject
+        NUMBER  WRITTEN              FROM                     REASON       BYTES  REPLAYED  PUT BACK  DETAIL
+             7  2026-08-09 21:05:48  pulse.demo.events[2]@17  wrong_magic      8         1  no        body ends inside field subject
+             9  2026-08-09 21:05:48  pulse.demo.events[2]@17  truncated        8         1  yes       body ends inside field subject
 
         the latest 2 of 3; --limit shows more: truncated 2, wrong_magic 1
         ");

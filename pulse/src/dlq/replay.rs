@@ -92,13 +92,16 @@ pub struct Outcome {
     pub verdicts: BTreeMap<String, u64>,
     /// Records that are on their topics again; 0 for a dry run.
     pub put_back_count: u64,
-    /// Records that the brokers refused, with the first reason.
+    /// Records that the brokers refused.
     pub refused_count: u64,
     /// Records that were put back and not marked, so that another run puts them back again.
     pub unmarked_count: u64,
     /// Why the first of them was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
+    /// Why the first mark was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mark_refusal: Option<String>,
 }
 
 /// How a replay is done.
@@ -369,128 +372,25 @@ impl Batch {
         let refused: BTreeSet<usize> = undelivered.iter().map(|record| record.index).collect();
         let there = records.iter().enumerate();
         let there = there.filter(|(index, _)| !refused.contains(index));
-        outcome.unmarked_count += self.mark(there.map(|(_, record)| &record.mark));
+        self.mark(there.map(|(_, record)| &record.mark), outcome);
     }
 
-    /// Marks what is on its topic again; returns for how many that failed.
-    fn mark<'a>(&self, marks: impl Iterator<Item = &'a Mark>) -> u64 {
+    /// Marks what is on its topic again.
+    fn mark<'a>(&self, marks: impl Iterator<Item = &'a Mark>, outcome: &mut Outcome) {
         let records: Vec<_> = marks.map(|mark| (mark, mark.record())).collect();
         let outgoing: Vec<_> = records
             .iter()
             .map(|(mark, (key, value))| Outgoing::keyed(&mark.letters, key.as_bytes(), value))
             .collect();
-        self.publisher.publish_blocking(&outgoing).len() as u64
+        let unmarked = self.publisher.publish_blocking(&outgoing);
+        outcome.unmarked_count += unmarked.len() as u64;
+        if let Some(first) = unmarked.first() {
+            outcome
+                .mark_refusal
+                .get_or_insert_with(|| first.failure.to_string());
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use schemas::time::BrokerTime;
-    use schemas::wire::Text;
-
-    fn letter(source: &'static str) -> DeadLetter<'static> {
-        DeadLetter {
-            source: Text::new(source),
-            partition: Some(0),
-            offset: Some(1),
-            appended_at: BrokerTime::from_ms(0),
-            reason: Text::new("truncated"),
-            detail: Text::new(""),
-            replay_count: 0,
-            key: Some(b"key"),
-            value: Some(b"value"),
-        }
-    }
-
-    fn mark(rounds: i32) -> Mark {
-        Mark {
-            letters: "pulse.demo.dead-letters".into(),
-            number: 1,
-            written_at_ms: 0,
-            topic: "pulse.demo.events".into(),
-            rounds,
-        }
-    }
-
-    #[test]
-    fn only_what_producers_write_goes_back_and_only_to_its_own_tenant() {
-        let demo: TenantId = "demo".parse().unwrap();
-        let check = |letter: &DeadLetter<'_>, expect: Verdict| {
-            assert_eq!(judge(letter, &demo), expect);
-        };
-        let back = Verdict::Back("pulse.demo.events".into());
-        check(&letter("pulse.demo.events"), back);
-        check(
-            &letter("pulse.demo.books"),
-            Verdict::Back("pulse.demo.books".into()),
-        );
-        check(&letter("pulse.other.events"), Verdict::Stays(FOREIGN));
-        check(&letter("pulse.control"), Verdict::Stays(FOREIGN));
-        check(&letter("pulse.demo.metrics"), Verdict::Stays(INTERNAL));
-        check(
-            &letter("pulse.demo.metrics.state"),
-            Verdict::Stays(INTERNAL),
-        );
-        let frame = DeadLetter {
-            partition: None,
-            offset: None,
-            ..letter("coinbase:feed")
-        };
-        check(&frame, Verdict::Stays(NO_RECORD));
-        let empty = DeadLetter {
-            value: None,
-            ..letter("pulse.demo.events")
-        };
-        check(&empty, Verdict::Stays(EMPTY));
-    }
-
-    #[test]
-    fn headers_count_rounds_and_nonsense_counts_as_none() {
-        assert_eq!(count(Some(b"2")), 2);
-        assert_eq!(count(Some(b"two")), 0);
-        assert_eq!(count(Some(b"\xff")), 0);
-        assert_eq!(count(None), 0);
-    }
-
-    #[test]
-    fn a_readable_event_goes_back_under_its_own_subject() {
-        let unreadable = Record::of(mark(1), &letter("pulse.demo.events"));
-        assert_eq!(unreadable.key.as_deref(), Some(&b"key"[..]));
-        let mut bytes = Vec::new();
-        let trade = crate::top::board::tests::event(
-            schemas::event::EventType::Trade,
-            "coinbase:BTC-USD",
-            7,
-            &[],
-        );
-        trade.encode(&mut bytes);
-        let misplaced = DeadLetter {
-            value: Some(&bytes),
-            ..letter("pulse.demo.events")
-        };
-        let record = Record::of(mark(2), &misplaced);
-        assert_eq!(record.key.as_deref(), Some(&b"coinbase:BTC-USD"[..]));
-        assert_eq!(record.rounds, "2");
-    }
-
-    #[test]
-    fn rates_are_kept_by_batches_and_pauses() {
-        let kafka = KafkaConfig::plaintext("127.0.0.1:1");
-        let settings = PublisherSettings::new("test");
-        let publisher = Publisher::new(&kafka, &settings).unwrap();
-        for (rate, count, pause_ms) in [
-            (1, 1, 1_000),
-            (5, 1, 200),
-            (100, 10, 100),
-            (1_000, 100, 100),
-        ] {
-            let batch = Batch::new(publisher.clone(), rate);
-            assert_eq!(
-                (batch.count_max, batch.pause.as_millis()),
-                (count, pause_ms),
-                "{rate}"
-            );
-        }
-    }
-}
+mod tests;

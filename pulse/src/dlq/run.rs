@@ -172,7 +172,13 @@ fn to_text(outcome: &Outcome, is_done: bool) -> String {
             }
             if outcome.unmarked_count > 0 {
                 let count = outcome.unmarked_count;
-                text.push_str(&format!("{count} not marked: another run repeats them\n"));
+                let why = outcome
+                    .mark_refusal
+                    .as_deref()
+                    .unwrap_or("no reason is known");
+                text.push_str(&format!(
+                    "{count} put back and not marked ({why}): another run repeats them\n"
+                ));
             }
         }
         false => text.push_str(&format!(
@@ -207,5 +213,10 @@ mod tests {
             done.ends_with("1199 put back\n1 refused by the brokers: too large\n"),
             "{done}"
         );
+        outcome.unmarked_count = 2;
+        outcome.mark_refusal = Some("not allowed".into());
+        let done = to_text(&outcome, true);
+        let last = "2 put back and not marked (not allowed): another run repeats them\n";
+        assert!(done.ends_with(last), "{done}");
     }
 }

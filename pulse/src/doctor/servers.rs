@@ -55,7 +55,11 @@ fn look_at_kafka(config: &KafkaConfig, is_ours: bool) -> Vec<Finding> {
     let count = match counted {
         Ok(count) => count,
         Err(failure) => {
-            let found = format!("{brokers} does not answer: {failure}");
+            let what = match failure.is_locked_out() {
+                true => "does not let us in",
+                false => "does not answer",
+            };
+            let found = format!("{brokers} {what}: {failure}");
             let mend = "see whether it runs and PULSE_KAFKA_… are right; its log says more";
             return vec![Finding::error("kafka", found, mend)];
         }

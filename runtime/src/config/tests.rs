@@ -70,6 +70,22 @@ fn secrets_come_from_files_and_are_never_printed() {
 }
 
 #[test]
+fn what_would_be_ignored_is_refused_by_name_and_without_its_value() {
+    let mut env = env(&[
+        ("PULSE_NAME", "hunter2"),
+        ("PULSE_PASSWORD_FILE", "hunter3"),
+    ]);
+    assert_eq!(env.refuse_ignored(&[COUNT], "nobody counts"), Some(()));
+    let ignored = env.refuse_ignored(&[COUNT, NAME, PASSWORD], "nobody asks");
+    assert_eq!(
+        env.finish(ignored).unwrap_err().to_string(),
+        "2 setting(s) cannot be used\n  \
+         PULSE_NAME: would be ignored: nobody asks\n  \
+         PULSE_PASSWORD: its file would be ignored: nobody asks"
+    );
+}
+
+#[test]
 fn every_key_is_well_formed_and_unique() {
     let mut seen = std::collections::HashSet::new();
     for (_, keys) in table() {

@@ -5,8 +5,10 @@
 //! count, or settings on which exactness hangs, is refused and not mended.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -14,7 +16,7 @@ use schemas::ids::{CONTROL_TOPIC, Stream, Topic};
 
 use super::client::KafkaConfig;
 use super::committed::{Answer, Committed, Inquiry, Wanted};
-use super::context::Context;
+use super::context::{Context, serve};
 use super::failure::Failure;
 use super::reader::{Isolation, ReadError, Watermarks, watermarks};
 use super::record::Partition;
@@ -178,13 +180,18 @@ pub fn partition_count(stream: Stream, kafka: &KafkaConfig) -> i32 {
 /// own.
 const CHECKED: [&str; 2] = ["message.timestamp.type", "cleanup.policy"];
 
+/// The group that the client for positions is configured with. It never joins that group and commits
+/// nothing there, so no broker comes to know it: the name only has to be there.
+const POSITIONS_GROUP: &str = "pulse-admin";
+
 /// A client for topics and groups.
 pub struct Admin {
     client: AdminClient<Context>,
-    /// Asks for positions. In a client that is no group's consumer, librdkafka dereferences null
-    /// when a broker answers that it does not coordinate the group.
-    positions: BaseConsumer<Context>,
-    replication_factor: i32,
+    /// Asks for positions; made by the first question, since few ask. In a client that is no group's
+    /// consumer, librdkafka dereferences null when a broker answers that it does not coordinate the
+    /// group.
+    positions: Mutex<Option<Arc<BaseConsumer<Context>>>>,
+    kafka: KafkaConfig,
 }
 
 impl Admin {
@@ -193,19 +200,13 @@ impl Admin {
     /// # Errors
     /// When librdkafka refuses the settings.
     pub fn new(kafka: &KafkaConfig) -> Result<Self, AdminError> {
-        let mut config = kafka.client("pulse-admin");
-        config.set("topic.metadata.refresh.interval.ms", "30000");
-        let client = config
-            .create_with_context(Context)
-            .map_err(|error| AdminError::request("admin client", error))?;
-        let positions = config
-            .set("group.id", "pulse-admin")
+        let client = settings(kafka)
             .create_with_context(Context)
             .map_err(|error| AdminError::request("admin client", error))?;
         Ok(Self {
             client,
-            positions,
-            replication_factor: kafka.replication_factor,
+            positions: Mutex::new(None),
+            kafka: kafka.clone(),
         })
     }
 
@@ -357,11 +358,13 @@ impl Admin {
             act: "committed positions",
             failure,
         };
-        let client = self.positions.client().native_ptr();
+        let consumer = self.positions()?;
+        let client = consumer.client().native_ptr();
         let inquiry = Inquiry::ask(client, group, partitions.to_vec(), (Wanted::Present, wait));
         let answers = inquiry
             .poll(wait)
             .unwrap_or(Err(Failure::of(Code::OperationTimedOut)));
+        serve(&consumer);
         let answers = match answers {
             Ok(answers) => answers,
             Err(failure) if failure.code == Code::GroupIdNotFound => {
@@ -379,8 +382,23 @@ impl Admin {
 }
 
 impl Admin {
+    fn positions(&self) -> Result<Arc<BaseConsumer<Context>>, AdminError> {
+        let mut made = self
+            .positions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(consumer) = &*made {
+            return Ok(Arc::clone(consumer));
+        }
+        let consumer: BaseConsumer<Context> = settings(&self.kafka)
+            .set("group.id", POSITIONS_GROUP)
+            .create_with_context(Context)
+            .map_err(|error| AdminError::request("client for positions", error))?;
+        Ok(Arc::clone(made.insert(Arc::new(consumer))))
+    }
+
     fn new_topic<'a>(&self, spec: &'a TopicSpec) -> NewTopic<'a> {
-        let replication = TopicReplication::Fixed(self.replication_factor);
+        let replication = TopicReplication::Fixed(self.kafka.replication_factor);
         let topic = NewTopic::new(&spec.name, spec.partition_count, replication);
         spec.settings
             .iter()
@@ -456,6 +474,12 @@ impl Admin {
     }
 }
 
+fn settings(kafka: &KafkaConfig) -> ClientConfig {
+    let mut config = kafka.client("pulse-admin");
+    config.set("topic.metadata.refresh.interval.ms", "30000");
+    config
+}
+
 fn options() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(REQUEST_WAIT))
@@ -465,3 +489,6 @@ fn options() -> AdminOptions {
 fn is_unknown_topic(code: Code) -> bool {
     matches!(code, Code::UnknownTopic | Code::UnknownTopicOrPartition)
 }
+
+#[cfg(test)]
+mod tests;

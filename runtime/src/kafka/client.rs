@@ -22,17 +22,17 @@ const PROTOCOL: Key = Key {
 const MECHANISM: Key = Key {
     name: "PULSE_KAFKA_SASL_MECHANISM",
     default: Some("SCRAM-SHA-512"),
-    doc: "`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`; used with `SASL_SSL`.",
+    doc: "`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`; for `SASL_SSL` alone.",
 };
 const USERNAME: Key = Key {
     name: "PULSE_KAFKA_USERNAME",
     default: None,
-    doc: "The user; required with `SASL_SSL`.",
+    doc: "The user; required with `SASL_SSL`, and refused without.",
 };
 const PASSWORD: Key = Key {
     name: "PULSE_KAFKA_PASSWORD",
     default: None,
-    doc: "The user's password, or `PULSE_KAFKA_PASSWORD_FILE`; required with `SASL_SSL`.",
+    doc: "The user's password, or `PULSE_KAFKA_PASSWORD_FILE`; required with `SASL_SSL`, and refused without.",
 };
 const CA: Key = Key {
     name: "PULSE_KAFKA_CA",
@@ -229,10 +229,25 @@ impl Settings for KafkaConfig {
     }
 }
 
+/// What only a connection with TLS uses.
+const OF_TLS: [Key; 4] = [CA, CERTIFICATE, PRIVATE_KEY, KEY_PASSWORD];
+/// What only a connection uses on which a user logs in.
+const OF_SASL: [Key; 3] = [MECHANISM, USERNAME, PASSWORD];
+
 fn read_security(env: &mut Environment) -> Option<Security> {
     match env.parse(&PROTOCOL)? {
-        Protocol::Plaintext => Some(Security::Plaintext),
-        Protocol::Tls => Some(Security::Tls(read_tls(env)?)),
+        Protocol::Plaintext => {
+            let reason = "PULSE_KAFKA_SECURITY_PROTOCOL is PLAINTEXT; set it to SSL or SASL_SSL";
+            let tls = env.refuse_ignored(&OF_TLS, reason);
+            let reason = "PULSE_KAFKA_SECURITY_PROTOCOL is PLAINTEXT; set it to SASL_SSL";
+            let sasl = env.refuse_ignored(&OF_SASL, reason);
+            tls.and(sasl).map(|()| Security::Plaintext)
+        }
+        Protocol::Tls => {
+            let reason = "PULSE_KAFKA_SECURITY_PROTOCOL is SSL; set it to SASL_SSL";
+            let (sasl, tls) = (env.refuse_ignored(&OF_SASL, reason), read_tls(env));
+            sasl.and(tls).map(Security::Tls)
+        }
         Protocol::SaslTls => {
             let (tls, sasl) = (read_tls(env), read_sasl(env));
             Some(Security::SaslTls(tls?, sasl?))
@@ -244,7 +259,14 @@ fn read_tls(env: &mut Environment) -> Option<Tls> {
     let ca = env.optional_file(&CA);
     let certificate = env.optional_file(&CERTIFICATE);
     let key = env.optional_file(&PRIVATE_KEY);
-    let key_password = env.optional_secret(&KEY_PASSWORD);
+    let key_password = match env.has(PRIVATE_KEY.name) {
+        true => env.optional_secret(&KEY_PASSWORD),
+        false => {
+            let reason = "PULSE_KAFKA_KEY names no private key";
+            let refused = env.refuse_ignored(&[KEY_PASSWORD], reason);
+            refused.map(|()| None)
+        }
+    };
     let identity = match (certificate?, key?) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,

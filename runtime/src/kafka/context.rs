@@ -1,8 +1,14 @@
 //! What librdkafka tells besides its answers: log lines and errors of a whole client.
 
+use std::time::Duration;
+
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel as Level;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
+
+/// How many of a client's events are served in one go at most.
+const EVENT_COUNT_MAX: usize = 100;
 
 /// Hands librdkafka's lines to the process's log, at its level.
 pub(super) struct Context;
@@ -14,6 +20,16 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         report(&error, reason);
+    }
+}
+
+/// Serves a client that reads nothing: its main queue holds its log lines and errors, which appear,
+/// and leave the memory, when it is served.
+pub(super) fn serve<C: ConsumerContext>(client: &BaseConsumer<C>) {
+    for _ in 0..EVENT_COUNT_MAX {
+        if client.poll(Duration::from_millis(1)).is_none() {
+            return;
+        }
     }
 }
 

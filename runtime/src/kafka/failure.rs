@@ -60,6 +60,19 @@ impl Failure {
         }
     }
 
+    /// True when a broker answered and there was no way in: it does not know the user or refuses the
+    /// certificate, or we do not trust it.
+    pub fn is_locked_out(&self) -> bool {
+        matches!(
+            self.code,
+            Code::Authentication
+                | Code::SaslAuthenticationFailed
+                | Code::UnsupportedSASLMechanism
+                | Code::IllegalSASLState
+                | Code::SSL
+        )
+    }
+
     /// True when one topic is in trouble and the brokers are not: it is gone, or not ours to use.
     pub fn is_about_topic(&self) -> bool {
         matches!(

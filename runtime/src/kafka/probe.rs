@@ -7,14 +7,10 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel as Level;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::client::KafkaConfig;
-use super::context::{log, report};
+use super::context::{log, report, serve};
 use super::failure::Failure;
-
-/// How many of the client's events are served in one go at most.
-const EVENT_COUNT_MAX: usize = 100;
 
 /// A client that does nothing but ask for the cluster's brokers.
 pub struct Probe {
@@ -37,7 +33,7 @@ impl Probe {
     /// # Errors
     /// When no broker answered in time; where it refused us, with its words.
     pub fn broker_count(&self, wait: Duration) -> Result<usize, Failure> {
-        self.serve();
+        serve(&self.consumer);
         let refusals = self.consumer.client().context();
         refusals.take();
         // A topic that cannot exist: the answer names the brokers alone.
@@ -48,18 +44,9 @@ impl Probe {
         answer
             .map(|metadata| metadata.brokers().len())
             .map_err(|failure| {
-                self.serve();
+                serve(&self.consumer);
                 refusals.take().unwrap_or(failure)
             })
-    }
-
-    /// The main queue holds this client's log lines and errors, which appear when it is served.
-    fn serve(&self) {
-        for _ in 0..EVENT_COUNT_MAX {
-            if self.consumer.poll(Duration::from_millis(1)).is_none() {
-                return;
-            }
-        }
     }
 }
 
@@ -83,13 +70,16 @@ impl ClientContext for Refusals {
 
     fn error(&self, error: KafkaError, reason: &str) {
         report(&error, reason);
-        let code = error.rdkafka_error_code();
-        if let Some(code @ (Code::Authentication | Code::SSL)) = code {
+        let Some(code) = error.rdkafka_error_code() else {
+            return;
+        };
+        let failure = Failure {
+            code,
+            text: words(reason).to_owned(),
+        };
+        if failure.is_locked_out() {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            *last = Some(Failure {
-                code,
-                text: words(reason).to_owned(),
-            });
+            *last = Some(failure);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A span is of a batch (an insert, a publishing, a commit) and never of a record. It is made at
 //! DEBUG, so that without a collector it costs a look at a flag. Spans gather in a queue with a
 //! bound, which drops what does not fit, and a thread of its own sends them: no work ever waits.
+//! Those that do not reach the collector are dropped too, and the log says so ([`super::losses`]).
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::losses::{LastFault, Reported};
 use crate::config::{Environment, Key};
 use crate::http;
 
@@ -77,7 +79,9 @@ impl Traces {
         instance: &str,
         runtime: &Handle,
     ) -> anyhow::Result<Self> {
+        let fault = LastFault::default();
         let courier = Courier {
+            fault: fault.clone(),
             client: Client::builder(TokioExecutor::new()).build(http::connector(None)?),
             runtime: runtime.clone(),
         };
@@ -93,7 +97,7 @@ impl Traces {
             .with_attribute(KeyValue::new("service.instance.id", instance.to_owned()))
             .build();
         let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(exporter)
+            .with_batch_exporter(Reported::new(exporter, fault))
             .with_resource(resource)
             .build();
         Ok(Self { provider })
@@ -124,11 +128,11 @@ impl Traces {
 struct Courier {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     runtime: Handle,
+    fault: LastFault,
 }
 
-#[async_trait::async_trait]
-impl HttpClient for Courier {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+impl Courier {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let client = self.client.clone();
         let exchange = async move {
             let answer = client.request(request.map(Full::new)).await?;
@@ -141,5 +145,16 @@ impl HttpClient for Courier {
         };
         let timed = async move { tokio::time::timeout(SEND_WAIT, exchange).await };
         self.runtime.spawn(timed).await??
+    }
+}
+
+#[async_trait::async_trait]
+impl HttpClient for Courier {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let sent = self.send(request).await;
+        if let Err(error) = &sent {
+            self.fault.keep(error.as_ref());
+        }
+        sent
     }
 }

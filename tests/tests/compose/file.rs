@@ -89,6 +89,24 @@ pub(crate) fn text(value: &Value) -> String {
     }
 }
 
+/// A text as compose hands it on where the environment sets nothing: `${NAME:-…}` has its default.
+///
+/// # Panics
+/// When a variable has none.
+pub(crate) fn defaulted(text: &str) -> String {
+    let mut parts = text.split("${");
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (variable, rest) = part.split_once('}').unwrap();
+        let (_, default) = variable
+            .split_once(":-")
+            .unwrap_or_else(|| panic!("{variable} has no default in {text}"));
+        whole.push_str(default);
+        whole.push_str(rest);
+    }
+    whole
+}
+
 /// What `${NAME}`, `${NAME:?…}` and `${NAME:-…}` in a text name.
 pub(crate) fn interpolated(text: &str) -> Vec<&str> {
     let parts = text.split("${").skip(1);

@@ -73,6 +73,7 @@ impl Place {
     ) -> BTreeMap<String, String> {
         let mut environment = role.environment.clone();
         for (name, value) in &mut environment {
+            *value = file::defaulted(value);
             for (from, to) in self.replacements() {
                 if value.contains(from) {
                     unused.remove(from);

@@ -171,8 +171,10 @@ fn a_secret_in_the_file_is_seen() {
 #[test]
 fn what_must_be_set_is_in_the_example_and_has_no_value_there() {
     let compose = file::read("docker-compose.yml");
-    let mut needed: BTreeSet<String> = interpolated(&compose)
-        .into_iter()
+    let named = interpolated(&compose).into_iter();
+    let has_default = |name: &str| compose.contains(&format!("${{{name}:-"));
+    let mut needed: BTreeSet<String> = named
+        .filter(|name| !has_default(name))
         .map(str::to_owned)
         .collect();
     for secret in file::compose()["secrets"].as_object().unwrap().values() {
@@ -190,6 +192,20 @@ fn what_must_be_set_is_in_the_example_and_has_no_value_there() {
         })
         .collect();
     assert_eq!(example, needed);
+}
+
+#[test]
+fn spans_go_nowhere_unless_a_collector_is_named() {
+    for role in file::roles(&file::compose()) {
+        let collector = &role.environment["OTEL_EXPORTER_OTLP_ENDPOINT"];
+        assert_eq!(
+            collector, "${OTEL_EXPORTER_OTLP_ENDPOINT:-}",
+            "{}",
+            role.name
+        );
+        assert_eq!(file::defaulted(collector), "");
+    }
+    assert_eq!(file::defaulted("a${B:-c}d${E:-}f"), "acdf");
 }
 
 #[test]

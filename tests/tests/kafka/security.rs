@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use runtime::config::{Environment, Settings};
 use runtime::fate::Fate;
+use runtime::health::{Condition, Health};
 use runtime::kafka::probe::Probe;
 use runtime::kafka::{Failure, KafkaConfig, Outgoing};
+use runtime::service::Shutdown;
+use runtime::testing::eventually;
 
 use crate::broker;
 use crate::shared::shared_broker;
@@ -152,6 +155,30 @@ async fn a_wrong_password_is_refused() {
         );
         assert!(!refused.text.contains("wrong"), "{mechanism}: {refused}");
     }
+}
+
+#[tokio::test]
+async fn health_tells_a_broker_that_refuses_from_one_that_is_away() {
+    let wrong = with(
+        sasl("SCRAM-SHA-512"),
+        "PULSE_KAFKA_PASSWORD",
+        Some("wrong".into()),
+    );
+    let (health, shutdown) = (Health::default(), Shutdown::default());
+    health.watch_kafka(&config(&wrong), &shutdown).unwrap();
+    // Until a first answer has come, nobody answers.
+    eventually("health says why", async || {
+        let condition = health.report().checks["kafka"].condition.clone();
+        let is_said = |reason: &String| {
+            reason.starts_with("no broker lets us in: ") && reason.contains("Authentication failed")
+        };
+        match &condition {
+            Condition::NotReady(reason) if is_said(reason) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    shutdown.request();
 }
 
 #[tokio::test]
