@@ -28,7 +28,7 @@ const GROUP: Key = Key {
 const COMMIT: Key = Key {
     name: "PULSE_COMMIT_INTERVAL_MS",
     default: Some("50"),
-    doc: "How long outputs wait for a commit.",
+    doc: "How long outputs wait for a commit; at most 20 where nothing is left to be read.",
 };
 const FLUSH: Key = Key {
     name: "PULSE_FLUSH_INTERVAL_MS",

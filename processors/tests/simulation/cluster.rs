@@ -53,6 +53,7 @@ impl Cluster {
         let random = &mut broker.random;
         let settings = WorkerSettings {
             commit_interval_ms: random.i64(1..=100),
+            commit_early_ms: random.i64(1..=100),
             flush_interval_ms: random.i64(10..=5_000),
             flush_changes_max: random.usize(1..=400),
             skew_ms: 200,

@@ -21,6 +21,9 @@ use commit::{Committing, Progress};
 pub struct WorkerSettings {
     /// How long outputs may wait for a commit.
     pub commit_interval_ms: i64,
+    /// How long they wait where nothing is left to be read: sooner is worth more there than few
+    /// commits.
+    pub commit_early_ms: i64,
     /// How long state changes may wait for a flush, while there are commits.
     pub flush_interval_ms: i64,
     /// Changed keys at which a flush does not wait.
@@ -39,6 +42,7 @@ impl Default for WorkerSettings {
     fn default() -> Self {
         Self {
             commit_interval_ms: 50,
+            commit_early_ms: 20,
             flush_interval_ms: 2_000,
             flush_changes_max: 500_000,
             skew_ms: 200,
@@ -139,21 +143,22 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         let read_count = self.read();
         self.tick();
         let now_ms = self.log.now().as_ms();
-        let begins = self.is_commit_due(now_ms) && self.committing.is_none();
+        let is_idle = read_count == 0;
+        let begins = self.is_commit_due(now_ms, is_idle) && self.committing.is_none();
         if begins {
             self.seal(now_ms);
             self.go_on_committing(0)?;
         }
         self.report_partitions();
         // A partition that was full may be read on once a commit has begun.
-        Ok(if read_count > 0 || begins {
-            Turn::Busy
-        } else {
+        Ok(if is_idle && !begins {
             Turn::Idle(self.idle_ms(now_ms))
+        } else {
+            Turn::Busy
         })
     }
 
-    fn is_commit_due(&mut self, now_ms: i64) -> bool {
+    fn is_commit_due(&mut self, now_ms: i64, is_idle: bool) -> bool {
         let mut pending = self
             .partitions
             .values()
@@ -166,7 +171,20 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         }
         let is_urgent = pending.any(Partition::is_full);
         let since_ms = *self.pending_since_ms.get_or_insert(now_ms);
-        is_urgent || now_ms - since_ms >= self.settings.commit_interval_ms
+        is_urgent || now_ms - since_ms >= self.wait_ms(is_idle)
+    }
+
+    /// How long outputs wait for a commit.
+    fn wait_ms(&self, is_idle: bool) -> i64 {
+        let WorkerSettings {
+            commit_interval_ms,
+            commit_early_ms,
+            ..
+        } = self.settings;
+        match is_idle {
+            true => commit_interval_ms.min(commit_early_ms),
+            false => commit_interval_ms,
+        }
     }
 
     /// Commits what is pending, for an orderly end. What the brokers do not take for
@@ -420,7 +438,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         // The end of a commit that is on its way ends the wait as well.
         let since_ms = self.pending_since_ms.filter(|_| self.committing.is_none());
         if let Some(since_ms) = since_ms {
-            wait_ms = wait_ms.min(since_ms + self.settings.commit_interval_ms - now_ms);
+            wait_ms = wait_ms.min(since_ms + self.wait_ms(true) - now_ms);
         }
         for partition in self.partitions.values().filter(|p| !p.is_flowing) {
             if let Some(due_at) = partition.step.due_at() {
