@@ -11,8 +11,9 @@
 //! the next records are observed; what they put out waits for the next commit, and there is one
 //! commit at a time, so the log never holds a batch without the one before it. After a commit whose
 //! end nobody saw, the committed metadata is read once the producer has been made anew: the batch's
-//! own id means that it was committed, the id before it that it was not, and anything else that the
-//! partition is somebody else's ([`Verdict`]).
+//! own id means that it was committed, the id before it that it was not, and anything else that
+//! another process has committed meanwhile ([`Verdict`]): what is here of the partition is dropped,
+//! and it is restored from the log for as long as the group gives it to us.
 //!
 //! State is flushed on a clock of its own, with the position *S* at which it is true. A restore
 //! reads the state as of *S*, observes the records from *S* to the committed position again with

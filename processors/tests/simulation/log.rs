@@ -223,6 +223,9 @@ impl SimulatedLog {
                 true => broker.end(id, ending),
                 false => broker.prepare(id, ending, within_ms),
             }
+            if broker.random.bool() {
+                broker.commit_as_another();
+            }
             let dies = broker.random.u8(0..3) == 0;
             drop(broker);
             if dies {
@@ -354,6 +357,15 @@ impl Log for SimulatedLog {
         };
         self.positions.insert(place.clone(), next);
         Ok(count)
+    }
+
+    fn seek(&mut self, place: &Place, to: Offset) -> Result<(), LogError> {
+        self.ask("seek", 20)?;
+        if !self.is_ours(place) {
+            return Err(error("seek", Fate::Retry));
+        }
+        self.positions.insert(place.clone(), to);
+        Ok(())
     }
 
     fn is_at_end(&mut self, place: &Place) -> Result<bool, LogError> {

@@ -232,6 +232,13 @@ impl<S: Step> Log for KafkaLog<S> {
         Ok(count)
     }
 
+    fn seek(&mut self, place: &Place, to: Offset) -> Result<(), LogError> {
+        self.is_alive();
+        self.consumer
+            .seek(&self.partition(place), to)
+            .map_err(|error| group("seek", &error))
+    }
+
     fn is_at_end(&mut self, place: &Place) -> Result<bool, LogError> {
         self.is_alive();
         let Some(partition) = self.partitions.get(place) else {

@@ -122,6 +122,12 @@ pub trait Log {
         each: &mut dyn FnMut(&[Incoming<'_>]) -> usize,
     ) -> Result<usize, LogError>;
 
+    /// Reads a partition that is ours from `to` on.
+    ///
+    /// # Errors
+    /// When it is not ours, or the log refuses.
+    fn seek(&mut self, place: &Place, to: Offset) -> Result<(), LogError>;
+
     /// True when everything that was visible at some instant not before this call has been read.
     ///
     /// # Errors

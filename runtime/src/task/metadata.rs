@@ -28,7 +28,7 @@ pub enum Verdict {
     Committed,
     /// It was not, and nothing else was: send the same bytes again.
     NotCommitted,
-    /// Somebody else committed: the partition is not ours any more.
+    /// Somebody else committed: what is here of the partition is void.
     Lost,
 }
 

@@ -70,11 +70,20 @@ pub enum Turn {
 
 /// A partition that is ours and not at work.
 struct Waiting {
-    committed: Option<Committed>,
+    start: Start,
     since_ms: i64,
     again_at_ms: i64,
     /// It stays as it is until it is assigned anew.
     is_halted: bool,
+}
+
+/// Where a partition that waits begins.
+#[derive(Clone)]
+enum Start {
+    /// At the position that it was assigned with; the log reads it from there by itself.
+    Assigned(Option<Committed>),
+    /// At the position that is committed when it begins; the log has read past that.
+    Anew,
 }
 
 /// Steps at work on the partitions that this process owns.
@@ -223,7 +232,9 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         };
         for change in changes {
             match change {
-                Ownership::Assigned(place, committed) => self.assigned(place, committed),
+                Ownership::Assigned(place, committed) => {
+                    self.begin_anew(&place, Start::Assigned(committed));
+                }
                 Ownership::Lost(place) => self.drop_place(&place),
                 Ownership::Revoked(place) => drop(self.leaving.insert(place)),
             }
@@ -240,16 +251,16 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         Ok(())
     }
 
-    fn assigned(&mut self, place: Place, committed: Option<Committed>) {
+    /// Lets a partition that the group gives us wait to be restored, in place of what is here of it.
+    fn begin_anew(&mut self, place: &Place, start: Start) -> &mut Waiting {
+        self.drop_place(place);
         let now_ms = self.log.now().as_ms();
-        self.drop_place(&place);
-        let waiting = Waiting {
-            committed,
+        self.waiting.entry(place.clone()).or_insert(Waiting {
+            start,
             since_ms: now_ms,
             again_at_ms: now_ms,
             is_halted: false,
-        };
-        self.waiting.insert(place, waiting);
+        })
     }
 
     fn drop_place(&mut self, place: &Place) {
@@ -306,7 +317,11 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         let Some(waiting) = self.waiting.get(place) else {
             return Ok(());
         };
-        let committed = waiting.committed.clone();
+        let start = waiting.start.clone();
+        let committed = match &start {
+            Start::Assigned(committed) => committed.clone(),
+            Start::Anew => self.log.committed(std::slice::from_ref(place))?.remove(0),
+        };
         let mut partition =
             restore::partition::<S, L>(&mut self.log, place, committed, (&definitions, offset))?;
         if partition.control_at > offset {
@@ -314,6 +329,9 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
                 "the state knows control offset {}, and the view has reached {offset}",
                 partition.control_at
             )));
+        }
+        if matches!(start, Start::Anew) {
+            self.log.seek(place, partition.next)?;
         }
         redefine(&mut partition, &self.source);
         tracing::info!(
@@ -355,15 +373,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         tracing::error!(
             tenant = %place.tenant, partition = place.partition, %error, "partition is halted"
         );
-        self.drop_place(place);
-        let now_ms = self.log.now().as_ms();
-        let waiting = Waiting {
-            committed: None,
-            since_ms: now_ms,
-            again_at_ms: now_ms,
-            is_halted: true,
-        };
-        self.waiting.insert(place.clone(), waiting);
+        self.begin_anew(place, Start::Anew).is_halted = true;
         self.report.update(|report| {
             report.waiting.insert(place.clone(), error.to_string());
         });

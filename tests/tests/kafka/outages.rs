@@ -1,11 +1,13 @@
 //! Brokers that are frozen, killed and back: no outcome is guessed, and nothing is doubled.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runtime::fate::Fate;
 use runtime::health::{Condition, Health};
+use runtime::kafka::group::GroupError;
+use runtime::kafka::transactional::TransactionError;
 use runtime::kafka::{
-    Admin, Event, KafkaConfig, Outcome, Outgoing, Partition, Position, Publisher,
+    Admin, Event, Isolation, KafkaConfig, Outcome, Outgoing, Partition, Position, Publisher,
     PublisherSettings, Transactional,
 };
 use runtime::service::Shutdown;
@@ -17,8 +19,15 @@ use crate::shared::Broker;
 
 const TIMEOUT: Duration = Duration::from_secs(4);
 
+/// How long one call waits while an outage is settled; the group is served in between.
+const SLICE: Duration = Duration::from_millis(250);
+
+/// How long the question for a position may take: the client looks for its coordinator first.
+const QUESTION: Duration = Duration::from_secs(5);
+
 /// One transaction of one record, whose position carries the batch's name.
 struct Writer {
+    admin: Admin,
     output: String,
     input: Partition,
     member: Member,
@@ -36,6 +45,7 @@ impl Writer {
         settings.timeout = TIMEOUT;
         let producer = Transactional::open(kafka, settings).unwrap();
         Self {
+            admin: Admin::new(kafka).unwrap(),
             output,
             input: Partition::new(&input, 0),
             member,
@@ -60,6 +70,120 @@ impl Writer {
         let group = self.member.group.metadata().unwrap();
         self.producer.commit(&[position], &group)
     }
+
+    /// What the protocol asks for after an unknown outcome: renew, look, send again if needed.
+    fn settle(&mut self, batch: &str) {
+        loop {
+            broker::until(|| {
+                self.member.poll();
+                is_done(self.producer.renew(SLICE), TransactionError::fate)
+            });
+            if self.held().as_deref() == Some(batch.as_bytes()) {
+                return;
+            }
+            self.begin(batch);
+            match self.commit(batch) {
+                Outcome::Committed => return,
+                // The group may still be coming together again, and the broker waking up.
+                Outcome::Aborted(_) | Outcome::Unknown(_) => {}
+                Outcome::Fenced(failure) => panic!("{failure}"),
+            }
+        }
+    }
+
+    /// The stable metadata, however long a transaction keeps it from being so.
+    fn held(&mut self) -> Option<Vec<u8>> {
+        let mut held = None;
+        broker::until(|| {
+            self.member.poll();
+            let asked = std::slice::from_ref(&self.input);
+            let answer = self.member.group.committed(asked, QUESTION);
+            is_done(
+                answer.map(|mut found| held = found.remove(0)),
+                GroupError::fate,
+            )
+        });
+        held.map(|committed| committed.metadata)
+    }
+
+    /// Waits for the marks of a commit, which the broker writes after it has said yes: one that is
+    /// killed before may forget them, and the transaction stays open for ever.
+    fn until_marked(&mut self, batch: &str) {
+        assert_eq!(self.held().as_deref(), Some(batch.as_bytes()));
+        let output = [Partition::new(&self.output, 0)];
+        broker::until(|| {
+            let [marked, all] = [Isolation::Committed, Isolation::Uncommitted].map(|isolation| {
+                let edges = self.admin.watermarks(&output, isolation, QUESTION);
+                edges.ok().map(|edges| edges[0].high)
+            });
+            marked.is_some() && marked == all
+        });
+    }
+}
+
+/// True when a call succeeded, false when it is to be called again.
+#[track_caller]
+fn is_done<E: std::fmt::Display>(answer: Result<(), E>, fate: fn(&E) -> Fate) -> bool {
+    if let Err(error) = &answer {
+        assert_eq!(fate(error), Fate::Retry, "{error}");
+    }
+    answer.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_end_nobody_saw_is_settled_exactly_once() {
+    // A broker that slept through its session is left without leaders for a moment, in which it
+    // forgets the marks that it was to write: here it may sleep for as long as it likes.
+    let broker = Broker::own_with("broker.session.timeout.ms", "600000").await;
+    let kafka = broker.config();
+    let mut writer = Writer::open(&kafka).await;
+    writer.begin("before");
+    broker::assert_committed(writer.commit("before"));
+    let batches: Vec<String> = (0..4).map(|n| format!("batch {n}")).collect();
+    for (n, batch) in batches.iter().enumerate() {
+        writer.begin(batch);
+        if n % 2 == 0 {
+            // The record is there already: the freeze falls on the positions and the commit.
+            broker::until(|| writer.producer.in_flight_count() == 0);
+        }
+        broker.kafka.process().freeze();
+        let began = Instant::now();
+        let outcome = tokio::task::block_in_place(|| writer.commit(batch));
+        assert!(
+            began.elapsed() < TIMEOUT * 3,
+            "a commit and an abort have bounds"
+        );
+        broker.kafka.process().thaw();
+        assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+        tokio::task::block_in_place(|| writer.settle(batch));
+    }
+    let mut expected = vec!["before".to_owned()];
+    expected.extend(batches);
+    assert_eq!(broker::values(&kafka, &writer.output, 1), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_killed_in_a_transaction_doubles_nothing() {
+    let mut broker = Broker::own().await;
+    let kafka = broker.config();
+    let mut writer = Writer::open(&kafka).await;
+    let batches: Vec<String> = (0..3).map(|n| format!("batch {n}")).collect();
+    for (n, batch) in batches.iter().enumerate() {
+        writer.begin(batch);
+        if n % 2 == 0 {
+            // The transaction is open on the broker, and lasts too long while that is away.
+            broker::until(|| writer.producer.in_flight_count() == 0);
+        }
+        broker.kafka.kill9().await;
+        let outcome = tokio::task::block_in_place(|| writer.commit(batch));
+        assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+        broker.kafka.restart().await.unwrap();
+        tokio::task::block_in_place(|| {
+            writer.settle(batch);
+            writer.until_marked(batch);
+        });
+    }
+    assert_eq!(broker::values(&kafka, &writer.output, 1), batches);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,15 +18,17 @@ pub(crate) struct Broker {
 impl Broker {
     /// A broker for a test that harms it.
     pub(crate) async fn own() -> Self {
-        Self::start(Listeners::Plain).await
+        Self::start(|options| options).await
     }
 
-    async fn start(listeners: Listeners) -> Self {
+    /// The same with a line of `server.properties`.
+    pub(crate) async fn own_with(name: &str, value: &str) -> Self {
+        Self::start(|options| options.property(name, value)).await
+    }
+
+    async fn start(adapt: impl FnOnce(KafkaOptions) -> KafkaOptions) -> Self {
         let folder = TestFolder::make().unwrap();
-        let options = KafkaOptions {
-            listeners,
-            ..KafkaOptions::test(folder.path().join("kafka"))
-        };
+        let options = adapt(KafkaOptions::test(folder.path().join("kafka")));
         let tell = |text: &str| eprintln!("{text}");
         let kafka = Kafka::start(options, &Cache::of_user().unwrap(), &tell)
             .await
@@ -59,7 +61,10 @@ pub(crate) fn shared_broker() -> &'static Broker {
         // On a thread and a runtime of its own: it outlives the test that was first.
         let start = || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            let broker = runtime.block_on(Broker::start(Listeners::PlainAndSecured));
+            let broker = runtime.block_on(Broker::start(|options| KafkaOptions {
+                listeners: Listeners::PlainAndSecured,
+                ..options
+            }));
             std::mem::forget(runtime);
             broker
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use runtime::step::Place;
-use runtime::task::{Committed, Sealed};
+use runtime::task::{BatchId, CommitMetadata, Committed, Sealed};
 use schemas::ids::Stream;
 
 use super::Broker;
@@ -181,6 +181,28 @@ impl Broker {
             );
             log.committed = Some(part.committed);
             log.calls.extend(part.calls);
+        }
+    }
+
+    /// Commits a partition's position once more in the name of a batch that no worker knows, as a
+    /// process does that had the partition for a moment and found nothing to do.
+    pub(crate) fn commit_as_another(&mut self) {
+        let batch = BatchId(self.random.u64(..));
+        let free: Vec<Place> = self
+            .partitions
+            .keys()
+            .filter(|place| !self.transactions.iter().any(|t| t.holds_position(place)))
+            .cloned()
+            .collect();
+        if free.is_empty() {
+            return;
+        }
+        let place = &free[self.random.usize(0..free.len())];
+        let partition = self.partitions.get_mut(place).expect("listed above");
+        if let Some(committed) = &mut partition.committed {
+            let metadata = committed.metadata.parse::<CommitMetadata>();
+            let metadata = metadata.expect("a worker wrote it");
+            committed.metadata = CommitMetadata { batch, ..metadata }.to_string();
         }
     }
 

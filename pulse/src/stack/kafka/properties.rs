@@ -27,10 +27,12 @@ const ALWAYS: &[(&str, &str)] = &[
     ("group.consumer.min.session.timeout.ms", "1000"),
     ("group.consumer.min.heartbeat.interval.ms", "200"),
     // A transaction whose producer is gone is aborted soon after its timeout: until then it holds
-    // up every reader of committed records. The default looks every 10 s.
+    // up every reader of committed records. The default looks every 10 s. After a kill the first
+    // look must come behind the end of the earlier session: until then the broker cannot mark what
+    // it aborts, and at that end it takes the partitions for deleted and forgets the marks.
     (
         "transaction.abort.timed.out.transaction.cleanup.interval.ms",
-        "1000",
+        "6000",
     ),
     // After a kill the broker is let in when its earlier session has ended; the default is 9 s.
     ("broker.session.timeout.ms", "3000"),
@@ -128,6 +130,16 @@ mod tests {
         assert!(lines.contains(&format!("advertised.listeners=PLAINTEXT://{address}").as_str()));
         assert!(lines.contains(&"log.cleaner.backoff.ms=200"));
         assert!(!text.contains("SSL"));
+    }
+
+    #[test]
+    fn no_transaction_is_timed_out_before_the_earlier_session_has_ended() {
+        let of = |wanted: &str| {
+            let found = ALWAYS.iter().find(|(name, _)| *name == wanted);
+            found.unwrap().1.parse::<u32>().unwrap()
+        };
+        let look = "transaction.abort.timed.out.transaction.cleanup.interval.ms";
+        assert!(of(look) >= 2 * of("broker.session.timeout.ms"));
     }
 
     #[test]

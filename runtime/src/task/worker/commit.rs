@@ -7,7 +7,7 @@
 //! | await | aborted | send the same bytes again |
 //! | await | unknown | renew: afterwards it is decided |
 //! | renew | renewed | look at what is committed |
-//! | look | of each partition: ours, the one before, another | done, send again, drop it |
+//! | look | of each partition: ours, the one before, another | done, send again, restore it |
 //!
 //! Each step is one round of the worker, so membership is served between any two: what is not ours
 //! any more leaves the commit before the next step.
@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use schemas::ids::TenantId;
 
-use super::{Turn, Worker};
+use super::{Start, Turn, Worker};
 use crate::fate::Fate;
 use crate::step::{Place, Step};
 use crate::task::definitions::DefinitionSource;
@@ -273,9 +273,9 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             Verdict::Lost => {
                 tracing::warn!(
                     tenant = %batch.place.tenant, partition = batch.place.partition,
-                    "partition belongs to another process"
+                    "another process has committed: what is here of the partition is void"
                 );
-                self.drop_place(&batch.place);
+                self.begin_anew(&batch.place, Start::Anew);
                 None
             }
         }
