@@ -8,8 +8,8 @@ use crate::exchange::{Quote, Trade};
 use crate::mapping::MarketName;
 use crate::series::{Arrival, Grace, Hole, Seen, Series};
 
-/// How long a hole in trade ids is only suspected: 1 s by the exchange's clock or 5 s by ours once a
-/// later trade has come, since frames are seldom further out of order.
+/// How long a hole in trade ids is only suspected: 1 s by the exchange's clock or 5 s by ours once
+/// a later trade has come, since frames are seldom further out of order.
 ///
 /// A quiet market is given a minute, by either clock. There a heartbeat alone says that a trade was
 /// made, and nothing has come behind it: its frame may be on its way still, or the connection is

@@ -180,16 +180,16 @@ pub fn partition_count(stream: Stream, kafka: &KafkaConfig) -> i32 {
 /// own.
 const CHECKED: [&str; 2] = ["message.timestamp.type", "cleanup.policy"];
 
-/// The group that the client for positions is configured with. It never joins that group and commits
-/// nothing there, so no broker comes to know it: the name only has to be there.
+/// The group that the client for positions is configured with. It never joins that group and
+/// commits nothing there, so no broker comes to know it: the name only has to be there.
 const POSITIONS_GROUP: &str = "pulse-admin";
 
 /// A client for topics and groups.
 pub struct Admin {
     client: AdminClient<Context>,
-    /// Asks for positions; made by the first question, since few ask. In a client that is no group's
-    /// consumer, librdkafka dereferences null when a broker answers that it does not coordinate the
-    /// group.
+    /// Asks for positions; made by the first question, since few ask. In a client that is no
+    /// group's consumer, librdkafka dereferences null when a broker answers that it does not
+    /// coordinate the group.
     positions: Mutex<Option<Arc<BaseConsumer<Context>>>>,
     kafka: KafkaConfig,
 }

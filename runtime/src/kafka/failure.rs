@@ -60,8 +60,8 @@ impl Failure {
         }
     }
 
-    /// True when a broker answered and there was no way in: it does not know the user or refuses the
-    /// certificate, or we do not trust it.
+    /// True when a broker answered and there was no way in: it does not know the user or refuses
+    /// the certificate, or we do not trust it.
     pub fn is_locked_out(&self) -> bool {
         matches!(
             self.code,

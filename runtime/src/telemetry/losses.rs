@@ -1,5 +1,5 @@
-//! Spans that do not reach the collector are lost, and the log says so: once when it begins and once
-//! when it is over, since an export fails every few seconds for as long as a collector is away.
+//! Spans that do not reach the collector are lost, and the log says so: once when it begins and
+//! once when it is over, since exports fail every few seconds for as long as a collector is away.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
