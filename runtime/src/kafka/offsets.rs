@@ -1,6 +1,7 @@
 //! Where partitions begin and end, asked for many of them in one request per broker.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::ptr::{NonNull, null_mut};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use rdkafka_sys as sys;
 use super::failure::Failure;
 use super::reader::Isolation;
 use super::record::Partition;
+use crate::clock::Deadline;
 
 /// Which offset of a partition is meant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,12 +32,48 @@ pub(super) enum Edge {
 pub(super) fn edges<C: ClientContext>(
     client: &Client<C>,
     partitions: &[Partition],
-    (edge, isolation): (Edge, Isolation),
+    which: (Edge, Isolation),
     wait: Duration,
 ) -> Result<Vec<Result<i64, Failure>>, Failure> {
     if partitions.is_empty() {
         return Ok(Vec::new());
     }
+    let deadline = Deadline::after(wait);
+    let found = ask(client, partitions, which, wait)?;
+    let is_stale = |(_, found): &(&Partition, &Result<i64, Failure>)| {
+        found.as_ref().is_err_and(|failure| has_moved_on(failure))
+    };
+    let stale: BTreeSet<&str> = partitions
+        .iter()
+        .zip(&found)
+        .filter(is_stale)
+        .map(|(partition, _)| &*partition.topic)
+        .collect();
+    if stale.is_empty() {
+        return Ok(found);
+    }
+    // A client that fetches nothing from there would learn of the new leader when its metadata
+    // expire, a minute or more from now.
+    for topic in stale {
+        client.fetch_metadata(Some(topic), deadline.left())?;
+    }
+    ask(client, partitions, which, deadline.left())
+}
+
+/// True when the broker knows of a leadership that the client does not.
+fn has_moved_on(failure: &Failure) -> bool {
+    matches!(
+        failure.code,
+        Code::FencedLeaderEpoch | Code::UnknownLeaderEpoch | Code::NotLeaderForPartition
+    )
+}
+
+fn ask<C: ClientContext>(
+    client: &Client<C>,
+    partitions: &[Partition],
+    (edge, isolation): (Edge, Isolation),
+    wait: Duration,
+) -> Result<Vec<Result<i64, Failure>>, Failure> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     let spec = match edge {
         Edge::Low => Offset::Beginning,
