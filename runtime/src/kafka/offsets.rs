@@ -40,9 +40,8 @@ pub(super) fn edges<C: ClientContext>(
     }
     let deadline = Deadline::after(wait);
     let found = ask(client, partitions, which, wait)?;
-    let is_stale = |(_, found): &(&Partition, &Result<i64, Failure>)| {
-        found.as_ref().is_err_and(|failure| has_moved_on(failure))
-    };
+    let is_stale =
+        |(_, found): &(&Partition, &Result<i64, Failure>)| found.as_ref().is_err_and(has_moved_on);
     let stale: BTreeSet<&str> = partitions
         .iter()
         .zip(&found)

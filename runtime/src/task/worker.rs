@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use schemas::ids::{Offset, TenantId};
 
-use super::definitions::DefinitionSource;
+use super::definitions::{DefinitionSource, definitions_of};
 use super::log::{Committed, Log, LogError, Ownership};
 use super::partition::Partition;
 use super::report::{Report, SharedReport};
@@ -251,7 +251,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
         Ok(())
     }
 
-    /// Lets a partition that the group gives us wait to be restored, in place of what is here of it.
+    /// Lets a partition that is ours wait to be restored, in place of what is here of it.
     fn begin_anew(&mut self, place: &Place, start: Start) -> &mut Waiting {
         self.drop_place(place);
         let now_ms = self.log.now().as_ms();
@@ -480,18 +480,6 @@ fn redefine<S: Step>(partition: &mut Partition<S>, source: &impl DefinitionSourc
             partition.redefine(definitions, offset);
         }
         _ => {}
-    }
-}
-
-/// A tenant's definitions and the control offset that they are of: the view may move on between
-/// two questions, and definitions under an earlier offset would let a successor go back.
-fn definitions_of<D>(source: &impl DefinitionSource<D>, tenant: &TenantId) -> (Offset, Option<D>) {
-    loop {
-        let offset = source.offset();
-        let definitions = source.of(tenant);
-        if source.offset() == offset {
-            return (offset, definitions);
-        }
     }
 }
 
