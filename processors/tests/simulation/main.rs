@@ -17,6 +17,7 @@ mod facts;
 mod log;
 mod oracle;
 mod plan;
+mod reading;
 mod run;
 mod traced;
 

@@ -5,7 +5,7 @@ mod commit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use schemas::ids::{Offset, TenantId};
+use schemas::ids::Offset;
 
 use super::definitions::{DefinitionSource, definitions_of};
 use super::log::{Committed, Log, LogError, Ownership};
