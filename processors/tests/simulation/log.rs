@@ -13,6 +13,7 @@ use schemas::time::BrokerTime;
 
 use crate::broker::{Broker, Ending, MemberId};
 use crate::cluster::Cluster;
+use crate::oracle::Record;
 use crate::reading::{hand_on, incoming};
 
 /// A worker's log.
