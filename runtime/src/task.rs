@@ -38,7 +38,7 @@ mod worker;
 
 pub use definitions::DefinitionSource;
 pub use kafka_log::{KafkaLog, KafkaLogSettings};
-pub use log::{Committed, Log, LogError, Outcome, Ownership, Sealed, TOGETHER};
+pub use log::{Committed, Log, LogError, Outcome, Ownership, SEEK, Sealed, TOGETHER};
 pub use metadata::{BatchId, CommitMetadata, Verdict};
 pub use report::{PartitionReport, Report};
 pub use worker::{Turn, Worker, WorkerSettings};

@@ -1,8 +1,13 @@
-//! A set of identities, which are hashes already: open addressing in one piece of memory, so that
-//! to look for one is to wait for the memory once, and its place can be asked for ahead.
+//! A set of identities: open addressing in one piece of memory, so that to look for one is to wait
+//! for the memory once, and its place can be asked for ahead.
 //!
-//! A place follows from the identity's upper bits, so a set that grows moves its identities in
-//! their order, from one end of the memory to the other.
+//! Identities are hashes already, but whoever sends events can search for many that begin alike.
+//! So a place follows from the identity and a secret of the process, and nobody can make many meet
+//! in one place. The order of the places stays the same in every size: a set that grows moves its
+//! identities from one end of the memory to the other.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
 
 use runtime::prefetch::prefetch;
 
@@ -78,10 +83,19 @@ impl IdSet {
     }
 }
 
+/// What nobody outside the process knows. Nothing but the order in memory depends on it.
+static SECRET: LazyLock<[u64; 2]> = LazyLock::new(|| {
+    let random = RandomState::new();
+    [0_u64, 1].map(|of| random.hash_one(of))
+});
+
 /// Where an identity belongs among so many places.
 #[inline]
 fn place(id: u128, count: usize) -> usize {
-    (((id >> 64) * count as u128) >> 64) as usize
+    let [first, second] = *SECRET;
+    let product = u128::from((id >> 64) as u64 ^ first) * u128::from(id as u64 ^ second);
+    let mixed = (product >> 64) as u64 ^ product as u64;
+    ((u128::from(mixed) * count as u128) >> 64) as usize
 }
 
 #[inline]
@@ -94,6 +108,18 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn identities_that_begin_or_end_alike_do_not_meet() {
+        let alike: [fn(u128) -> u128; 4] =
+            [|n| 7 << 120 | n, |n| n << 64, |n| n << 40 | 9, |n| n << 90];
+        for of in alike {
+            let mut set = IdSet::default();
+            assert!((1..100_000).all(|n| set.insert(of(n))));
+            let runs = set.places.split(|id| *id == 0).map(<[u128]>::len);
+            assert!(runs.max() < Some(1_000), "a look would take long");
+        }
+    }
 
     #[test]
     fn an_identity_is_new_once() {

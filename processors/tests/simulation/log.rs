@@ -7,7 +7,7 @@ use std::rc::Rc;
 use processors::metrics::Definitions;
 use runtime::fate::Fate;
 use runtime::step::{Incoming, Place};
-use runtime::task::{Committed, DefinitionSource, Log, LogError, Outcome, Ownership, Sealed};
+use runtime::task::{Committed, DefinitionSource, Log, LogError, Outcome, Ownership, SEEK, Sealed};
 use schemas::ids::{Offset, TenantId};
 use schemas::time::BrokerTime;
 
@@ -311,22 +311,29 @@ impl Log for SimulatedLog {
         }
         self.work_on();
         let from = self.positions[place];
-        let (count, next) = {
+        let (handed, is_going_wrong) = {
             let mut broker = self.ask("read", 400)?;
             let count_max = match broker.faults_left {
                 0 => count_max,
                 _ => count_max.min(broker.random.usize(0..12)),
             };
-            hand_on(&broker.partitions[place], from, count_max, each)
+            let is_going_wrong = broker.faults_left > 0 && broker.random.u8(0..4) == 0;
+            let handed = hand_on(&broker.partitions[place], from, count_max, each);
+            (handed, is_going_wrong)
         };
-        self.positions.insert(place.clone(), next);
-        Ok(count)
+        if let Some(behind) = handed.behind.filter(|_| is_going_wrong) {
+            // The rest of what was read is gone, and setting the log back to it fails.
+            self.positions.insert(place.clone(), behind);
+            return Err(error(SEEK, Fate::Retry));
+        }
+        self.positions.insert(place.clone(), handed.next);
+        Ok(handed.count)
     }
 
     fn seek(&mut self, place: &Place, to: Offset) -> Result<(), LogError> {
-        self.ask("seek", 20)?;
+        self.ask(SEEK, 20)?;
         if !self.is_ours(place) {
-            return Err(error("seek", Fate::Retry));
+            return Err(error(SEEK, Fate::Retry));
         }
         self.positions.insert(place.clone(), to);
         Ok(())

@@ -20,13 +20,23 @@ pub(crate) fn incoming(record: &Record) -> Incoming<'_> {
 /// Records handed on together.
 const TOGETHER: usize = 5;
 
-/// Hands on at most so many records; how many were taken, and where the next read begins.
+/// What came of handing records on.
+pub(crate) struct Handed {
+    /// How many were taken.
+    pub(crate) count: usize,
+    /// Where the next read begins.
+    pub(crate) next: Offset,
+    /// Behind the last that was read, where not all of them were taken.
+    pub(crate) behind: Option<Offset>,
+}
+
+/// Hands on at most so many records.
 pub(crate) fn hand_on(
     partition: &Partition,
     from: Offset,
     count_max: usize,
     each: &mut dyn FnMut(&[Incoming<'_>]) -> usize,
-) -> (usize, Offset) {
+) -> Handed {
     let (mut count, mut next) = (0, from);
     let records: Vec<_> = partition.visible_from(from).take(count_max).collect();
     for few in records.chunks(TOGETHER) {
@@ -34,7 +44,11 @@ pub(crate) fn hand_on(
         let taken = each(&few);
         count += taken;
         if let Some(record) = few.get(taken) {
-            return (count, record.offset);
+            return Handed {
+                count,
+                next: record.offset,
+                behind: records.last().map(|record| record.offset + 1),
+            };
         }
         next = few.last().map_or(next, |record| record.offset + 1);
     }
@@ -42,5 +56,9 @@ pub(crate) fn hand_on(
     if partition.visible_from(next).next().is_none() {
         next = next.max(partition.end());
     }
-    (count, next)
+    Handed {
+        count,
+        next,
+        behind: None,
+    }
 }

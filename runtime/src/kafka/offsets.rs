@@ -53,10 +53,12 @@ pub(super) fn edges<C: ClientContext>(
     }
     // A client that fetches nothing from there would learn of the new leader when its metadata
     // expire, a minute or more from now.
-    for topic in stale {
-        client.fetch_metadata(Some(topic), deadline.left())?;
+    let learn = |topic| client.fetch_metadata(Some(topic), deadline.left());
+    if stale.into_iter().any(|topic| learn(topic).is_err()) {
+        return Ok(found);
     }
-    ask(client, partitions, which, deadline.left())
+    // The first answer holds for the others in any case.
+    Ok(ask(client, partitions, which, deadline.left()).unwrap_or(found))
 }
 
 /// True when the broker knows of a leadership that the client does not.

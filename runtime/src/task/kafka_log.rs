@@ -12,7 +12,7 @@ use schemas::ids::{Offset, Stream, TenantId, Topic};
 use schemas::time::BrokerTime;
 
 use super::committer::Committer;
-use super::log::{Committed, Log, LogError, Outcome, Ownership, Sealed, TOGETHER};
+use super::log::{Committed, Log, LogError, Outcome, Ownership, SEEK, Sealed, TOGETHER};
 use crate::clock::{self, Deadline};
 use crate::fate::Fate;
 use crate::kafka::failure::Failure;
@@ -227,7 +227,7 @@ impl<S: Step> Log for KafkaLog<S> {
         if let Some(offset) = stopped_at {
             self.consumer
                 .seek(partition, offset)
-                .map_err(|error| group("seek", &error))?;
+                .map_err(|error| group(SEEK, &error))?;
         }
         Ok(count)
     }
@@ -236,7 +236,7 @@ impl<S: Step> Log for KafkaLog<S> {
         self.is_alive();
         self.consumer
             .seek(&self.partition(place), to)
-            .map_err(|error| group("seek", &error))
+            .map_err(|error| group(SEEK, &error))
     }
 
     fn is_at_end(&mut self, place: &Place) -> Result<bool, LogError> {

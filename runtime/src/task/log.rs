@@ -29,6 +29,10 @@ pub enum Ownership {
     Lost(Place),
 }
 
+/// What was to be done when a log could not be set back to where reading goes on: until it is, it
+/// may have gone past records that nobody observed.
+pub const SEEK: &str = "seek";
+
 /// Records that a log hands on together: as many as can wait for memory at the same time, and few
 /// enough to stay in the nearest cache.
 pub const TOGETHER: usize = 16;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use schemas::ids::Offset;
 
 use super::definitions::{DefinitionSource, definitions_of};
-use super::log::{Committed, Log, LogError, Ownership};
+use super::log::{Committed, Log, LogError, Ownership, SEEK};
 use super::partition::Partition;
 use super::report::{Report, SharedReport};
 use super::restore;
@@ -93,8 +93,6 @@ pub struct Worker<S: Step, L: Log, D: DefinitionSource<S::Definitions>> {
     settings: WorkerSettings,
     partitions: BTreeMap<Place, Partition<S>>,
     waiting: BTreeMap<Place, Waiting>,
-    /// Partitions that go to another process with the next poll.
-    leaving: BTreeSet<Place>,
     /// What is being committed. There is one commit at a time, and nothing is restored meanwhile.
     committing: Option<Committing>,
     /// The control offset that everything here has followed.
@@ -114,7 +112,6 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             settings,
             partitions: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            leaving: BTreeSet::new(),
             committing: None,
             control_at: None,
             pending_since_ms: None,
@@ -230,24 +227,29 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
                 return Ok(());
             }
         };
+        // Partitions that go to another process with the next poll.
+        let mut leaving = BTreeSet::new();
         for change in changes {
             match change {
                 Ownership::Assigned(place, committed) => {
+                    leaving.remove(&place);
                     self.begin_anew(&place, Start::Assigned(committed));
                 }
-                Ownership::Lost(place) => self.drop_place(&place),
-                Ownership::Revoked(place) => drop(self.leaving.insert(place)),
+                Ownership::Lost(place) => {
+                    leaving.remove(&place);
+                    self.drop_place(&place);
+                }
+                Ownership::Revoked(place) => drop(leaving.insert(place)),
             }
         }
-        if !self.leaving.is_empty() {
+        if !leaving.is_empty() {
             // Whoever is next begins where this commit ends, instead of doing it again. There is
             // one try: the next poll gives the partitions up, and from then on nothing may be
             // committed for them.
             self.commit_at_once()?;
         }
-        for place in std::mem::take(&mut self.leaving) {
-            self.drop_place(&place);
-        }
+        // Also what that commit let begin anew.
+        leaving.iter().for_each(|place| self.drop_place(place));
         Ok(())
     }
 
@@ -266,7 +268,6 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
     fn drop_place(&mut self, place: &Place) {
         self.partitions.remove(place);
         self.waiting.remove(place);
-        self.leaving.remove(place);
         if let Some(committing) = &mut self.committing {
             committing.forget(place);
         }
@@ -405,10 +406,15 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             }
         }
         for (place, error) in failed {
+            let (tenant, partition) = (&place.tenant, place.partition);
             if error.fate == Fate::Halt {
                 self.halt_place(&place, &error);
+            } else if error.act == SEEK {
+                // The log may have gone past records that were not observed.
+                tracing::warn!(%tenant, partition, %error, "partition begins anew");
+                self.begin_anew(&place, Start::Anew);
             } else {
-                tracing::warn!(tenant = %place.tenant, partition = place.partition, %error, "read");
+                tracing::warn!(%tenant, partition, %error, "read");
             }
         }
         count
