@@ -4,10 +4,8 @@
 //! so every window has exactly one clock. Aggregates are compiled into cells ([`layout`]) that lie
 //! densely in memory ([`panes`]); a group's windows are a [`series`]. Identities of events that
 //! would not yet be late are remembered ([`ids`]). [`step`] puts these together, `fold` brings
-//! events into
-//! windows, `firing` says
-//! when windows fire and leave, `install` takes definitions into force and `state` writes
-//! everything down.
+//! events into windows, `takeover` spares the longer ones most of that, `firing` says when windows
+//! fire and leave, `install` takes definitions into force and `state` writes everything down.
 
 pub mod clock;
 pub mod definitions;
@@ -26,6 +24,7 @@ pub mod service;
 mod state;
 pub mod step;
 pub mod subjects;
+mod takeover;
 mod warm;
 
 pub use definitions::{Definitions, NamedMeter};

@@ -14,21 +14,14 @@ use runtime::step::{Incoming, Output};
 
 use super::layout::Layout;
 use super::series::{CompiledMeter, Entry, RunSpec, Series};
-
-/// A window's cells, as they lie or merged from its panes.
-pub(super) struct Cells<'a> {
-    /// The words.
-    pub words: &'a [u64],
-    /// What each sum carried.
-    pub carry: &'a dyn Fn(u16) -> i128,
-}
+use super::takeover::Whole;
 
 /// Writes a window: fired to `metrics`, open to `metrics.open`.
 pub(super) fn metric(
     out: &mut Output,
     (meter, spec, series): (&CompiledMeter, &RunSpec, &Series),
     entry: &Entry,
-    cells: &Cells<'_>,
+    cells: &Whole,
     results: &mut Vec<Option<Decimal>>,
 ) {
     let is_final = entry.has_fired();
@@ -37,7 +30,9 @@ pub(super) fn metric(
     } else {
         Stream::MetricsOpen
     };
-    let overflow = spec.layout.results(cells.words, cells.carry, results);
+    let overflow = spec
+        .layout
+        .results(&cells.words, |word| cells.carry(word), results);
     let width = Width::from_ms(spec.width_us / 1_000).expect("a meter's windows were checked");
     let head = MetricHead {
         meter: &meter.id,
@@ -50,7 +45,7 @@ pub(super) fn metric(
         deleted: false,
         partial: entry.is_partial(),
         overflow,
-        event_count: Layout::event_count(cells.words),
+        event_count: Layout::event_count(&cells.words),
     };
     let labels = meter.label_names.iter().zip(series.values.iter());
     let values = meter.meter.aggregates.iter().zip(results.iter());

@@ -4,10 +4,10 @@ use schemas::time::{BrokerTime, EventTime};
 
 use runtime::step::Output;
 
-use super::emit::{self, Cells};
+use super::emit;
 use super::panes::Panes;
-use super::series::{CompiledMeter, Entry, NO_SLOT, RunSpec, Series, position};
-use super::step::{Gone, MetricsStep, Silence, WindowKey, is_short, settled_us};
+use super::series::{Entry, NO_SLOT, position};
+use super::step::{Gone, MetricsStep, Scratch, Silence, WindowKey, is_short, settled_us};
 use super::subjects::{NEVER, SubjectId};
 
 impl MetricsStep {
@@ -164,6 +164,10 @@ impl MetricsStep {
             self.changed.push(key);
         }
         let entry = *entry;
+        let is_shortest = meter.shortest == Some(key.run);
+        if is_shortest && series[key.series as usize].lead_us == key.start_us {
+            self.take_over(at, key.series);
+        }
         self.emit(at, key, entry, out);
     }
 
@@ -213,61 +217,20 @@ impl MetricsStep {
     }
 
     fn emit(&mut self, at: u16, key: WindowKey, entry: Entry, out: &mut Output) {
-        let Self {
-            meters,
-            series,
-            panes,
-            scratch,
-            ..
-        } = self;
-        let meter = meters[usize::from(at)]
+        let Scratch { whole, results, .. } = &mut self.scratch;
+        let meter = self.meters[usize::from(at)]
             .as_ref()
             .expect("the meter is in force");
-        let spec = &meter.runs[usize::from(key.run)];
-        let series = &series[key.series as usize];
-        let panes = &panes[spec.panes];
-        let place: (&CompiledMeter, &RunSpec, &Series) = (meter, spec, series);
-        if entry.slot != NO_SLOT {
-            let carry = |word| panes.carry(entry.slot, word);
-            let cells = Cells {
-                words: panes.words(entry.slot),
-                carry: &carry,
-            };
-            return emit::metric(out, place, &entry, &cells, &mut scratch.results);
-        }
-        let run = &series.runs[usize::from(key.run)];
-        let first = position(&run.panes, entry.start_us).unwrap_or_else(|at| at);
-        let end_us = entry.start_us.saturating_add(spec.width_us);
-        scratch.words.resize(spec.layout.word_count(), 0);
-        spec.layout.clear(&mut scratch.words);
-        let mut carries = vec![];
-        for pane in run
-            .panes
-            .iter()
-            .skip(first)
-            .take_while(|pane| pane.start_us < end_us)
-        {
-            let from = (pane.slot, pane.start_us);
-            panes.merge_into(
-                &spec.layout,
-                &mut scratch.words,
-                entry.start_us,
-                from,
-                &mut carries,
-            );
-        }
-        let carry = |word| {
-            carries
-                .iter()
-                .filter(|(w, _)| *w == word)
-                .map(|(_, c)| c)
-                .sum()
-        };
-        let cells = Cells {
-            words: &scratch.words,
-            carry: &carry,
-        };
-        emit::metric(out, place, &entry, &cells, &mut scratch.results);
+        let series = &self.series[key.series as usize];
+        let run = usize::from(key.run);
+        whole.fill((meter, series), run, &entry, &self.panes);
+        emit::metric(
+            out,
+            (meter, &meter.runs[run], series),
+            &entry,
+            whole,
+            results,
+        );
     }
 
     /// Drops the windows and identities that no event in time can concern any more.

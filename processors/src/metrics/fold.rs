@@ -9,6 +9,7 @@ use super::layout::{Sample, Units};
 use super::series::{CompiledMeter, Entry, NO_SLOT, Run, Series, position};
 use super::step::{MetricsStep, OTHER, WindowKey, is_short};
 use super::subjects::SubjectId;
+use super::takeover::Lead;
 
 impl MetricsStep {
     /// Folds an event into the windows of one meter, if it matches.
@@ -47,11 +48,25 @@ impl MetricsStep {
                 self.new_series(at, subject, text, values)
             }
         };
-        for run in 0..self.meters[usize::from(at)]
+        self.fold_into(at, series, &sample);
+    }
+
+    /// Folds an event into the windows of a group.
+    #[inline]
+    fn fold_into(&mut self, at: u16, series: u32, sample: &Sample) {
+        let lead = self.lead(at, series, sample.time_us);
+        let run_count = self.meters[usize::from(at)]
             .as_ref()
-            .map_or(0, |m| m.runs.len())
-        {
-            self.fold_run(at, series, run, &sample);
+            .map_or(0, |m| m.runs.len());
+        for run in 0..run_count {
+            let takes_over = self.meters[usize::from(at)]
+                .as_ref()
+                .is_some_and(|m| m.runs[run].takes_over);
+            match lead {
+                Lead::ShortestAgain if takes_over => {}
+                Lead::Shortest if takes_over => self.fold_run(at, series, run, sample, false),
+                _ => self.fold_run(at, series, run, sample, true),
+            }
         }
     }
 
@@ -149,9 +164,10 @@ impl MetricsStep {
         id
     }
 
-    /// Folds an event into one of a group's windows.
+    /// Folds an event into one of a group's windows, or notes alone that it will be, if it is not
+    /// `now`.
     #[inline]
-    fn fold_run(&mut self, at: u16, series_id: u32, run_at: usize, sample: &Sample) {
+    fn fold_run(&mut self, at: u16, series_id: u32, run_at: usize, sample: &Sample, now: bool) {
         let Self {
             meters,
             series,
@@ -195,14 +211,13 @@ impl MetricsStep {
             }
         };
         let entry = &mut run.windows[index];
-        spec.layout.fold(
-            panes.words_mut(entry.slot),
-            start_us,
-            sample,
-            &mut scratch.carries,
-        );
-        if !scratch.carries.is_empty() {
-            panes.add_carries(entry.slot, &mut scratch.carries);
+        if now {
+            let words = panes.words_mut(entry.slot);
+            let carries = &mut scratch.carries;
+            spec.layout.fold(words, start_us, sample, carries);
+            if !carries.is_empty() {
+                panes.add_carries(entry.slot, carries);
+            }
         }
         let key = WindowKey {
             series: series_id,

@@ -4,13 +4,15 @@
 //! of one operand share a sum. Sums wrap at 128 bits and hand their carry out, so that they are
 //! exact in 256 bits while nearly every window pays for 128.
 
+mod builder;
 mod cells;
 
 use ethnum::I256;
 use schemas::decimal::Decimal;
-use schemas::meter::{Function, Meter, Operand};
+use schemas::meter::{Meter, Operand};
 use schemas::total::{Total, deviation};
 
+use builder::Builder;
 use cells::*;
 
 /// What one event brings to the windows of one meter.
@@ -137,6 +139,19 @@ const HALF_MS_MAX: i64 = 4_294_000;
 /// A carry out of a sum's 128 bits: the word where the sum begins, and what to add to its carry.
 pub type Carry = (u16, i128);
 
+/// A pane, or a shorter window, that is folded into another.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// Of the same aggregates; its windows may be of another length.
+    pub layout: &'a Layout,
+    /// Its cells.
+    pub words: &'a [u64],
+    /// What its sums carried.
+    pub carries: &'a [Carry],
+    /// Its first instant, in microseconds.
+    pub start_us: i64,
+}
+
 /// Weights of events that have no value: part of the weights' sum, and not of a weighted mean.
 /// They are rare, so they take no words: they are kept as carries of the product under these marks,
 /// in two halves, so that no number of events overflows one.
@@ -146,12 +161,7 @@ const UNPAIRED_HIGH: u16 = 1 << 15;
 impl Layout {
     /// Compiles the meter's aggregates for windows of `width_ms` and their panes.
     pub fn new(meter: &Meter, width_ms: i64) -> Self {
-        let mut builder = Builder {
-            width_ms,
-            word_count: 1,
-            half: None,
-            cells: vec![],
-        };
+        let mut builder = Builder::new(width_ms);
         let readings = meter
             .aggregates
             .iter()
@@ -259,51 +269,68 @@ impl Layout {
         }
     }
 
-    /// Folds the pane `from`, which starts at `from_us`, into a window that starts at `start_us`.
+    /// Folds a pane, or a shorter window, into a window that starts at `start_us`.
     ///
     /// Law: folding events into panes and merging those equals folding the events.
     pub fn merge(
         &self,
         words: &mut [u64],
         start_us: i64,
-        from: &[u64],
-        from_us: i64,
+        from: &Piece<'_>,
         carries: &mut Vec<Carry>,
     ) {
-        words[COUNT] += from[COUNT];
-        let shift = (from_us - start_us) as u64;
-        for cell in &self.cells {
-            match *cell {
-                Cell::First { word, at, .. } => {
-                    let value = get(from, word);
+        words[COUNT] += from.words[COUNT];
+        let shift = (from.start_us - start_us) as u64;
+        // The same aggregates give the same cells in the same order, at other places at most.
+        for cells in self.cells.iter().zip(&from.layout.cells) {
+            match cells {
+                (
+                    &Cell::First { word, at, .. },
+                    &Cell::First {
+                        word: of, at: then, ..
+                    },
+                ) => {
+                    let (since, sequence, value) = edge(from.words, of, then);
                     if value != GREATEST {
-                        let since = get_instant(from, at) + shift;
-                        first(words, word, at, (since, sequence(from, word), value));
+                        first(words, word, at, (since + shift, sequence, value));
                     }
                 }
-                Cell::Last { word, at, .. } => {
-                    let value = get(from, word);
+                (
+                    &Cell::Last { word, at, .. },
+                    &Cell::Last {
+                        word: of, at: then, ..
+                    },
+                ) => {
+                    let (since, sequence, value) = edge(from.words, of, then);
                     if value != LEAST {
-                        let since = get_instant(from, at) + shift;
-                        last(words, word, at, (since, sequence(from, word), value));
+                        last(words, word, at, (since + shift, sequence, value));
                     }
                 }
-                Cell::Min { word, .. } => put(words, word, get(words, word).min(get(from, word))),
-                Cell::Max { word, .. } => put(words, word, get(words, word).max(get(from, word))),
-                Cell::Sum { word, .. } | Cell::Squares { word, .. } | Cell::Product { word } => {
-                    add(
-                        words,
-                        word,
-                        Units {
-                            low: get(from, word),
-                            carry: 0,
-                        },
-                        carries,
-                    );
+                (&Cell::Min { word, .. }, &Cell::Min { word: of, .. }) => {
+                    put(words, word, get(words, word).min(get(from.words, of)));
                 }
-                Cell::Present { word, .. } => words[usize::from(word)] += from[usize::from(word)],
+                (&Cell::Max { word, .. }, &Cell::Max { word: of, .. }) => {
+                    put(words, word, get(words, word).max(get(from.words, of)));
+                }
+                (&Cell::Sum { word, .. }, &Cell::Sum { word: of, .. })
+                | (&Cell::Squares { word, .. }, &Cell::Squares { word: of, .. })
+                | (&Cell::Product { word }, &Cell::Product { word: of }) => {
+                    let low = get(from.words, of);
+                    add(words, word, Units { low, carry: 0 }, carries);
+                }
+                (&Cell::Present { word, .. }, &Cell::Present { word: of, .. }) => {
+                    words[usize::from(word)] += from.words[usize::from(of)];
+                }
+                _ => debug_assert!(false, "other aggregates: {cells:?}"),
             }
         }
+        carries.extend(from.carries.iter().map(|(of, carry)| {
+            let marks = of & (UNPAIRED_LOW | UNPAIRED_HIGH);
+            let of = of & !marks;
+            let at = from.layout.cells.iter().position(|cell| cell.word() == of);
+            let cell = &self.cells[at.expect("a carry is of a cell")];
+            (cell.word() | marks, *carry)
+        }));
     }
 
     /// The window's results, in the order of the meter's aggregates, and whether one of them is
@@ -357,113 +384,6 @@ impl Layout {
     #[inline]
     pub fn event_count(words: &[u64]) -> u64 {
         words[COUNT]
-    }
-}
-
-/// Lays cells out one behind the other.
-struct Builder {
-    width_ms: i64,
-    word_count: u16,
-    /// A word whose high half is still free.
-    half: Option<u16>,
-    cells: Vec<Cell>,
-}
-
-impl Builder {
-    fn reading(&mut self, function: Function, of: Operand) -> Reading {
-        match function {
-            Function::Count => Reading::Count,
-            Function::First => Reading::Edge {
-                word: self.cell(Need::First(of)),
-                unset: GREATEST,
-            },
-            Function::Last => Reading::Edge {
-                word: self.cell(Need::Last(of)),
-                unset: LEAST,
-            },
-            Function::Min => Reading::Edge {
-                word: self.cell(Need::Min(of)),
-                unset: GREATEST,
-            },
-            Function::Max => Reading::Edge {
-                word: self.cell(Need::Max(of)),
-                unset: LEAST,
-            },
-            Function::Sum => Reading::Sum {
-                word: self.cell(Need::Sum(of)),
-            },
-            Function::Mean => Reading::Mean {
-                sum: self.cell(Need::Sum(of)),
-                present: self.cell(Need::Present(of)),
-            },
-            Function::Vwap => Reading::Vwap {
-                product: self.cell(Need::Product),
-                weight: self.cell(Need::Sum(Operand::Weight)),
-            },
-            Function::Stddev => Reading::Stddev {
-                sum: self.cell(Need::Sum(of)),
-                squares: self.cell(Need::Squares(of)),
-                present: self.cell(Need::Present(of)),
-            },
-        }
-    }
-
-    /// The word of the cell that meets the need, made when there is none yet.
-    fn cell(&mut self, need: Need) -> u16 {
-        let known = self
-            .cells
-            .iter()
-            .find_map(|cell| (cell.need() == need).then(|| cell.word()));
-        if let Some(word) = known {
-            return word;
-        }
-        let word = self.word_count;
-        let (cell, words) = match need {
-            Need::First(of) => (
-                Cell::First {
-                    of,
-                    word,
-                    at: self.instant(word + 3),
-                },
-                3,
-            ),
-            Need::Last(of) => (
-                Cell::Last {
-                    of,
-                    word,
-                    at: self.instant(word + 3),
-                },
-                3,
-            ),
-            Need::Min(of) => (Cell::Min { of, word }, 2),
-            Need::Max(of) => (Cell::Max { of, word }, 2),
-            Need::Sum(of) => (Cell::Sum { of, word }, 2),
-            Need::Squares(of) => (Cell::Squares { of, word }, 2),
-            Need::Present(of) => (Cell::Present { of, word }, 1),
-            Need::Product => (Cell::Product { word }, 2),
-        };
-        self.word_count += words;
-        self.cells.push(cell);
-        word
-    }
-
-    /// Room for an instant: in the free half of a word, or in a new one at `next`.
-    fn instant(&mut self, next: u16) -> Instant {
-        if self.width_ms > HALF_MS_MAX {
-            self.word_count += 1;
-            return Instant::Full { word: next };
-        }
-        match self.half.take() {
-            Some(word) => Instant::Half { word, high: true },
-            None => {
-                self.word_count += 1;
-                self.half = Some(next);
-                Instant::Half {
-                    word: next,
-                    high: false,
-                }
-            }
-        }
     }
 }
 

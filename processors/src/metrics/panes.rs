@@ -3,7 +3,7 @@
 
 use hashbrown::HashMap;
 
-use super::layout::{Carry, Layout};
+use super::layout::Carry;
 
 /// A window's place in a [`Panes`].
 pub type Slot = u32;
@@ -74,14 +74,6 @@ impl Panes {
         &mut self.chunks[slot as usize / CHUNK][at..at + self.word_count]
     }
 
-    /// What the sum at `word` carried.
-    pub fn carry(&self, slot: Slot, word: u16) -> i128 {
-        if self.carries.is_empty() {
-            return 0;
-        }
-        self.carries.get(&(slot, word)).copied().unwrap_or(0)
-    }
-
     /// Adds carries to a window's.
     #[cold]
     pub fn add_carries(&mut self, slot: Slot, carries: &mut Vec<Carry>) {
@@ -105,20 +97,6 @@ impl Panes {
         carries.sort_unstable();
         carries
     }
-
-    /// Merges the window at `slot`, which starts at `from_us`, into `words`, a window that starts
-    /// at `start_us`.
-    pub fn merge_into(
-        &self,
-        layout: &Layout,
-        words: &mut [u64],
-        start_us: i64,
-        (slot, from_us): (Slot, i64),
-        carries: &mut Vec<Carry>,
-    ) {
-        layout.merge(words, start_us, self.words(slot), from_us, carries);
-        carries.extend(self.carries(slot));
-    }
 }
 
 #[cfg(test)]
@@ -139,12 +117,9 @@ mod tests {
         );
         panes.add_carries(7, &mut vec![(1, 5), (2, 1), (2, -1)]);
         assert_eq!(panes.carries(7), [(1, 5)]);
-        assert_eq!(
-            (panes.carry(7, 1), panes.carry(7, 2), panes.carry(8, 1)),
-            (5, 0, 0)
-        );
+        assert_eq!(panes.carries(8), []);
         panes.give(7);
         assert_eq!(panes.take(), 7);
-        assert_eq!(panes.carry(7, 1), 0);
+        assert_eq!(panes.carries(7), []);
     }
 }

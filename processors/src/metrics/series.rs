@@ -28,6 +28,8 @@ pub struct CompiledMeter {
     pub needs_squares: (bool, bool),
     /// True when a group is a subject and nothing else.
     pub is_by_subject: bool,
+    /// The shortest of its windows, where longer ones take over what lies in it.
+    pub shortest: Option<u8>,
     /// What was there before it.
     pub beginning: Beginning,
 }
@@ -65,6 +67,8 @@ pub struct RunSpec {
     pub layout: Layout,
     /// Which memory its panes lie in.
     pub panes: usize,
+    /// True when it takes over what lies in the meter's shortest windows ([`super::takeover`]).
+    pub takes_over: bool,
 }
 
 impl CompiledMeter {
@@ -82,9 +86,11 @@ impl CompiledMeter {
                 pane_us: window.pane_ms() * 1_000,
                 panes: memory(layout.word_count()),
                 layout,
+                takes_over: false,
             }
         };
-        let runs: Box<[RunSpec]> = meter.windows.iter().map(run).collect();
+        let mut runs: Box<[RunSpec]> = meter.windows.iter().map(run).collect();
+        let shortest = find_shortest(&mut runs);
         let needs = |test: &dyn Fn(&Layout) -> bool| runs.iter().any(|run| test(&run.layout));
         Self {
             id: named.id.as_str().into(),
@@ -100,11 +106,25 @@ impl CompiledMeter {
                 needs(&|layout| layout.needs_squares(Operand::Weight)),
             ),
             is_by_subject: meter.group_by == [Field::Subject],
+            shortest,
             beginning,
             runs,
             meter,
         }
     }
+}
+
+/// Finds the shortest tumbling windows, and those that consist of a number of them.
+fn find_shortest(runs: &mut [RunSpec]) -> Option<u8> {
+    let tumbling = (0..runs.len()).filter(|at| !runs[*at].is_hopping());
+    let shortest = tumbling.min_by_key(|at| runs[*at].width_us)?;
+    let width_us = runs[shortest].width_us;
+    for spec in runs.iter_mut() {
+        let is_longer = !spec.is_hopping() && spec.width_us > width_us;
+        spec.takes_over = is_longer && spec.width_us % width_us == 0;
+    }
+    let is_used = runs.iter().any(|spec| spec.takes_over);
+    u8::try_from(shortest).ok().filter(|_| is_used)
 }
 
 impl RunSpec {
@@ -219,6 +239,12 @@ impl Entry {
         self.flags & TOUCHED != 0
     }
 
+    /// True when a change of it would be noted twice.
+    #[inline]
+    pub fn is_marked(&self) -> bool {
+        self.flags & (CHANGED | TOUCHED) == CHANGED | TOUCHED
+    }
+
     /// Notes that its open value has been told.
     pub fn mark_told(&mut self) {
         self.flags &= !TOUCHED;
@@ -279,9 +305,14 @@ pub struct Series {
     pub runs: Vec<Run>,
     /// Windows that start at or before this lack events from before their meter.
     pub partial_until: EventTime,
+    /// The start of the shortest window that longer ones have not taken over; [`NO_LEAD`] for none.
+    pub lead_us: i64,
     /// True when the state topic has a record of it.
     pub is_stored: bool,
 }
+
+/// Of a group whose longer windows have taken over all there is.
+pub const NO_LEAD: i64 = i64::MIN;
 
 impl Series {
     /// A place that nothing is known of.
@@ -294,6 +325,7 @@ impl Series {
             values: [].into(),
             runs: vec![],
             partial_until: EventTime::MIN,
+            lead_us: NO_LEAD,
             is_stored: false,
         }
     }

@@ -144,8 +144,10 @@ impl MetricsStep {
             meters,
             series,
             panes,
+            scratch,
             ..
         } = self;
+        let whole = &mut scratch.whole;
         let series = &mut series[key.series as usize];
         let Some(meter) = series.meter.and_then(|at| meters[usize::from(at)].as_ref()) else {
             return;
@@ -164,27 +166,22 @@ impl MetricsStep {
         };
         let entry = &mut entries[index];
         entry.mark_stored();
-        let memory = &panes[meter.runs[usize::from(key.run)].panes];
+        let entry = *entry;
+        whole.clear();
+        // A hopping window's cells are its panes', which have records of their own.
+        if entry.slot != NO_SLOT {
+            whole.fill((meter, series), usize::from(key.run), &entry, panes);
+        }
         let value = |v: &mut Vec<u8>| {
             v.push(FORMAT);
             let partial = if entry.is_partial() { PARTIAL } else { 0 };
             v.push(partial | if entry.is_touched() { TOUCHED } else { 0 });
             avro::put_long(v, i64::from(entry.revision()));
-            let cells = if entry.slot == NO_SLOT {
-                &[]
-            } else {
-                memory.words(entry.slot)
-            };
-            avro::put_long(v, cells.len() as i64 * 8);
-            v.extend(cells.iter().flat_map(|word| word.to_le_bytes()));
-            let carries = if cells.is_empty() {
-                vec![]
-            } else {
-                memory.carries(entry.slot)
-            };
-            avro::put_long(v, carries.len() as i64);
-            for (word, carry) in carries {
-                avro::put_long(v, i64::from(word));
+            avro::put_long(v, whole.words.len() as i64 * 8);
+            v.extend(whole.words.iter().flat_map(|word| word.to_le_bytes()));
+            avro::put_long(v, whole.carries.len() as i64);
+            for (word, carry) in &whole.carries {
+                avro::put_long(v, i64::from(*word));
                 avro::put_bytes(v, &carry.to_le_bytes());
             }
         };

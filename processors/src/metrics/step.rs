@@ -20,6 +20,7 @@ use super::panes::Panes;
 use super::series::{CompiledMeter, RunSpec, Series};
 use super::state::Restored;
 use super::subjects::{NEVER, SubjectId, Subjects};
+use super::takeover::Whole;
 
 /// The subject that all others share once there are `subjects_max` of them.
 pub const OTHER: &str = "__other__";
@@ -121,7 +122,7 @@ pub(super) struct Scratch {
     pub(super) refire: Vec<WindowKey>,
     pub(super) due: Vec<SubjectId>,
     pub(super) carries: Vec<Carry>,
-    pub(super) words: Vec<u64>,
+    pub(super) whole: Whole,
     pub(super) results: Vec<Option<Decimal>>,
 }
 

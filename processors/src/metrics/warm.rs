@@ -8,7 +8,7 @@ use runtime::prefetch::prefetch;
 use schemas::refusal::Refusal;
 
 use super::panes::Panes;
-use super::series::{Entry, NO_SLOT, Run, RunSpec};
+use super::series::{CompiledMeter, Entry, NO_SLOT, Run, RunSpec, Series};
 use super::step::{MetricsStep, ReadEvent};
 
 /// Groups of a subject that are looked at: nearly always there is one for each meter.
@@ -33,28 +33,46 @@ impl MetricsStep {
         }
         for (at, read) in known() {
             subjects.ids[at].warm(read.event.occurred_at, read.id);
-            self.groups_of(at)
-                .for_each(|(_, runs)| runs.iter().for_each(prefetch));
+            for (_, series) in self.groups_of(at) {
+                prefetch(&series.runs);
+                prefetch(&series.lead_us);
+            }
         }
-        for (at, _) in known() {
-            let runs = self.groups_of(at).flat_map(|(_, runs)| runs);
+        for (at, read) in known() {
+            self.changing(at, read).for_each(|(_, run)| prefetch(run));
+        }
+        for (at, read) in known() {
+            let runs = self.changing(at, read).map(|(_, run)| run);
             runs.filter_map(latest).for_each(prefetch);
         }
-        for (at, _) in known() {
-            for (specs, runs) in self.groups_of(at) {
-                let each = specs.iter().zip(runs);
-                each.for_each(|(spec, run)| warm_cells(&self.panes[spec.panes], run));
-            }
+        for (at, read) in known() {
+            let runs = self.changing(at, read);
+            runs.for_each(|(spec, run)| warm_cells(&self.panes[spec.panes], run));
         }
     }
 
-    /// A subject's groups, with what their meter says of their windows.
+    /// A subject's groups, with their meter.
     #[inline]
-    fn groups_of(&self, subject: usize) -> impl Iterator<Item = (&[RunSpec], &[Run])> {
+    fn groups_of(&self, subject: usize) -> impl Iterator<Item = (&CompiledMeter, &Series)> {
         let groups = self.subjects.series[subject].iter().take(GROUPS);
         groups.filter_map(|(meter, series)| {
             let meter = self.meters[usize::from(*meter)].as_ref()?;
-            Some((&*meter.runs, &*self.series[*series as usize].runs))
+            Some((meter, &self.series[*series as usize]))
+        })
+    }
+
+    /// The windows of a subject's groups whose memory an event changes.
+    #[inline]
+    fn changing(
+        &self,
+        subject: usize,
+        read: &ReadEvent<'_>,
+    ) -> impl Iterator<Item = (&RunSpec, &Run)> {
+        let time_us = read.event.occurred_at.as_us();
+        self.groups_of(subject).flat_map(move |(meter, series)| {
+            let has_lead = meter.holds_lead(series, time_us);
+            let runs = meter.runs.iter().zip(&series.runs);
+            runs.filter(move |(spec, _)| !(has_lead && spec.takes_over))
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use schemas::meter::{Aggregate, Field, Filter, Window};
+use schemas::meter::{Aggregate, Field, Filter, Function, Window};
 
 fn meter(functions: &[(Function, Operand)]) -> Meter {
     let aggregate = |(at, (function, of)): (usize, &(Function, Operand))| Aggregate {
@@ -169,6 +169,7 @@ proptest! {
         Just(4_000_i64), Just(86_400_000_i64)
     ]) {
         let layout = Layout::new(&everything(), width_ms);
+        let pieces = Layout::new(&everything(), 1_000);
         let whole = results(&layout, &fold(&layout, 0, &trades));
         let mut merged = Window2 { words: vec![0; layout.word_count()], carries: vec![] };
         layout.clear(&mut merged.words);
@@ -176,9 +177,16 @@ proptest! {
             let start_us = second * 1_000_000;
             let inside = |t: &&Trade| (start_us..start_us + 1_000_000).contains(&t.0);
             let own: Vec<Trade> = trades.iter().filter(inside).copied().collect();
-            let pane = fold(&layout, start_us, &own);
-            layout.merge(&mut merged.words, 0, &pane.words, start_us, &mut merged.carries);
-            merged.carries.extend(pane.carries);
+            // Of its own length, as a pane has it, or shorter, as one that is taken over.
+            let layout_of_piece = if second % 2 == 0 { &layout } else { &pieces };
+            let pane = fold(layout_of_piece, start_us, &own);
+            let piece = Piece {
+                layout: layout_of_piece,
+                words: &pane.words,
+                carries: &pane.carries,
+                start_us,
+            };
+            layout.merge(&mut merged.words, 0, &piece, &mut merged.carries);
         }
         prop_assert_eq!(results(&layout, &merged), whole);
     }

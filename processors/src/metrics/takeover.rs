@@ -1,0 +1,218 @@
+//! A meter's longer windows take events over from its shortest ones.
+//!
+//! A candle of a minute is its sixty candles of a second put together. So an event goes into the
+//! newest of its group's shortest windows alone, the *lead*; what the longer windows that hold it
+//! lack is then exactly what lies in it. They take it over as a whole when it fires or a newer one
+//! opens, and whoever reads one of them before reads both. What is written, to the state as well,
+//! is the same as if every event had gone into every window: only the memory differs, so a restore
+//! begins without a lead.
+//!
+//! Once a longer window has fired, an event that still comes for it goes into each by itself.
+
+use super::layout::{Carry, Piece};
+use super::panes::{Panes, Slot};
+use super::series::{CompiledMeter, Entry, NO_LEAD, NO_SLOT, Run, RunSpec, Series, position};
+use super::step::MetricsStep;
+
+/// Where an event goes among the tumbling windows that hold it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lead {
+    /// Into each of them.
+    Nobody,
+    /// Into the lead; the longer ones change with it, and that is to be noted.
+    Shortest,
+    /// Into the lead, and the change of the longer ones has been noted.
+    ShortestAgain,
+}
+
+/// A window's cells, put together for a reader.
+#[derive(Debug, Default)]
+pub(super) struct Whole {
+    /// The words.
+    pub(super) words: Vec<u64>,
+    /// What its sums carried; a sum may stand there several times.
+    pub(super) carries: Vec<Carry>,
+}
+
+impl CompiledMeter {
+    /// True when an instant lies in a group's lead.
+    #[inline]
+    pub(super) fn holds_lead(&self, series: &Series, time_us: i64) -> bool {
+        let holds = |at: u8| self.runs[usize::from(at)].holds(series.lead_us, time_us);
+        self.shortest.is_some_and(holds)
+    }
+}
+
+impl MetricsStep {
+    /// Where an event of that time goes; a lead that it does not go into may end here, and another
+    /// begin.
+    #[inline]
+    pub(super) fn lead(&mut self, at: u16, id: u32, time_us: i64) -> Lead {
+        let meter = self.meters[usize::from(at)]
+            .as_ref()
+            .expect("the meter is in force");
+        let Some(shortest) = meter.shortest.map(usize::from) else {
+            return Lead::Nobody;
+        };
+        let series = &self.series[id as usize];
+        if !meter.holds_lead(series, time_us) {
+            return self.follow(at, id, time_us);
+        }
+        // Whatever marks the lead marks those that hold it, and marks are taken from all at once.
+        match series.runs[shortest].windows.back() {
+            Some(lead) if lead.is_marked() => Lead::ShortestAgain,
+            _ => Lead::Shortest,
+        }
+    }
+
+    /// Another lead, if the event opens a window that is newer than all others.
+    fn follow(&mut self, at: u16, id: u32, time_us: i64) -> Lead {
+        let (meter, shortest) = self.shortest_of(at);
+        let start_us = meter.runs[shortest].pane_start(time_us);
+        let newest = self.series[id as usize].runs[shortest].windows.back();
+        if newest.is_some_and(|newest| newest.start_us >= start_us) {
+            return Lead::Nobody;
+        }
+        self.take_over(at, id);
+        let (meter, _) = self.shortest_of(at);
+        let series = &self.series[id as usize];
+        let has_fired = |(spec, run): (&RunSpec, &Run)| {
+            let found = position(&run.windows, spec.pane_start(start_us));
+            spec.takes_over && found.is_ok_and(|index| run.windows[index].has_fired())
+        };
+        if meter.runs.iter().zip(&series.runs).any(has_fired) {
+            return Lead::Nobody;
+        }
+        self.series[id as usize].lead_us = start_us;
+        Lead::Shortest
+    }
+
+    fn shortest_of(&self, at: u16) -> (&CompiledMeter, usize) {
+        let meter = self.meters[usize::from(at)]
+            .as_ref()
+            .expect("the meter is in force");
+        (meter, meter.shortest.map_or(0, usize::from))
+    }
+
+    /// Ends a group's lead, if there is one: the longer windows take it over.
+    pub(super) fn take_over(&mut self, at: u16, id: u32) {
+        let Self {
+            meters,
+            series,
+            panes,
+            scratch,
+            ..
+        } = self;
+        let series = &mut series[id as usize];
+        let lead_us = std::mem::replace(&mut series.lead_us, NO_LEAD);
+        let meter = meters[usize::from(at)]
+            .as_ref()
+            .expect("the meter is in force");
+        let Some(shortest) = meter.shortest.map(usize::from) else {
+            return;
+        };
+        let from = &meter.runs[shortest];
+        let lead = &series.runs[shortest].windows;
+        let Ok(lead) = position(lead, lead_us).map(|index| lead[index]) else {
+            return;
+        };
+        let whole = &mut scratch.whole;
+        whole.copy(&panes[from.panes], lead.slot);
+        let piece = Piece {
+            layout: &from.layout,
+            words: &whole.words,
+            carries: &whole.carries,
+            start_us: lead_us,
+        };
+        for (spec, run) in meter.runs.iter().zip(&series.runs) {
+            if !spec.takes_over {
+                continue;
+            }
+            let start_us = spec.pane_start(lead_us);
+            let index = position(&run.windows, start_us);
+            let slot = run.windows[index.expect("a window stays until it has fired")].slot;
+            let memory = &mut panes[spec.panes];
+            let words = memory.words_mut(slot);
+            let carries = &mut scratch.carries;
+            spec.layout.merge(words, start_us, &piece, carries);
+            if !carries.is_empty() {
+                memory.add_carries(slot, carries);
+            }
+        }
+    }
+}
+
+impl Whole {
+    /// Puts a window together: its own cells with what it has not taken over, or its panes.
+    pub(super) fn fill(
+        &mut self,
+        (meter, series): (&CompiledMeter, &Series),
+        run_at: usize,
+        entry: &Entry,
+        panes: &[Panes],
+    ) {
+        let (spec, run) = (&meter.runs[run_at], &series.runs[run_at]);
+        if entry.slot != NO_SLOT {
+            self.copy(&panes[spec.panes], entry.slot);
+            if let Some(shortest) = meter.shortest.map(usize::from)
+                && spec.takes_over
+                && spec.holds(entry.start_us, series.lead_us)
+            {
+                let lead = series.runs[shortest].windows.back();
+                let pieces = (spec, &meter.runs[shortest]);
+                self.add(
+                    pieces,
+                    entry.start_us,
+                    lead,
+                    &panes[meter.runs[shortest].panes],
+                );
+            }
+            return;
+        }
+        self.carries.clear();
+        self.words.resize(spec.layout.word_count(), 0);
+        spec.layout.clear(&mut self.words);
+        let end_us = entry.start_us.saturating_add(spec.width_us);
+        let first = position(&run.panes, entry.start_us).unwrap_or_else(|at| at);
+        let inside = run.panes.iter().skip(first);
+        let inside = inside.take_while(|pane| pane.start_us < end_us);
+        self.add((spec, spec), entry.start_us, inside, &panes[spec.panes]);
+    }
+
+    /// Nothing at all.
+    pub(super) fn clear(&mut self) {
+        self.words.clear();
+        self.carries.clear();
+    }
+
+    /// What the sum at `word` carried.
+    pub(super) fn carry(&self, word: u16) -> i128 {
+        let of_word = self.carries.iter().filter(|(of, _)| *of == word);
+        of_word.map(|(_, carry)| carry).sum()
+    }
+
+    fn copy(&mut self, memory: &Panes, slot: Slot) {
+        self.clear();
+        self.words.extend_from_slice(memory.words(slot));
+        self.carries.extend(memory.carries(slot));
+    }
+
+    fn add<'a>(
+        &mut self,
+        (spec, from): (&RunSpec, &RunSpec),
+        start_us: i64,
+        pieces: impl IntoIterator<Item = &'a Entry>,
+        memory: &Panes,
+    ) {
+        for entry in pieces {
+            let piece = Piece {
+                layout: &from.layout,
+                words: memory.words(entry.slot),
+                carries: &memory.carries(entry.slot),
+                start_us: entry.start_us,
+            };
+            let Self { words, carries } = self;
+            spec.layout.merge(words, start_us, &piece, carries);
+        }
+    }
+}
