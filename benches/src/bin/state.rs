@@ -162,6 +162,10 @@ fn memory(windows: u64) {
         let markets = windows / 124;
         for second in 0..120_u64 {
             bench.fill(markets, second * markets, START_MS + second as i64 * 1_000);
+            // As often as the process does it.
+            if second % 2 == 1 {
+                bench.flush();
+            }
         }
         bench
     });

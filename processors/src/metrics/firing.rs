@@ -156,7 +156,7 @@ impl MetricsStep {
         let entry = &mut run.windows[index];
         if !entry.has_fired() {
             run.unfired_count -= 1;
-            run.last_fired_us = run.last_fired_us.max(Some(key.start_us));
+            run.last_fired_us = run.last_fired_us.max(key.start_us);
             self.open_short_count -= u64::from(is_short(spec));
         }
         entry.fire();

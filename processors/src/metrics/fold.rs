@@ -212,7 +212,7 @@ impl MetricsStep {
         };
         let entry = &mut run.windows[index];
         if now {
-            let words = panes.words_mut(entry.slot);
+            let words = panes.unpacked_mut(&mut entry.slot);
             let carries = &mut scratch.carries;
             spec.layout.fold(words, start_us, sample, carries);
             if !carries.is_empty() {
@@ -316,7 +316,7 @@ fn look_at_windows(
     mut fired: impl FnMut(i64),
 ) -> Option<(i64, bool)> {
     // In order, no window that holds the pane has fired, and one look tells.
-    let may_have_fired = run.last_fired_us.is_some_and(|last_us| last_us >= first_us);
+    let may_have_fired = run.last_fired_us >= first_us;
     let first = position(&run.windows, first_us).unwrap_or_else(|at| at);
     let (mut is_told, mut touched) = (false, None);
     for entry in run.windows.iter_mut().skip(first) {

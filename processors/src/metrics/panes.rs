@@ -1,77 +1,135 @@
-//! The memory of windows: fixed-length runs of words in chunks, so that a million windows cost what
-//! their cells need and little more.
+//! The memory of windows: runs of words in chunks, so that a million windows cost what their cells
+//! need and little more. Windows that are done, which is nearly all that are held, lie packed.
+
+mod packed;
+mod slab;
 
 use hashbrown::HashMap;
 
 use super::layout::Carry;
+use packed::{PACKED_WORDS_MAX, WORDS_MAX};
+use slab::Slab;
 
 /// A window's place in a [`Panes`].
+///
+/// Of a packed window the highest bit is set; then five bits say in how many words it lies, the
+/// others where among those of as many.
 pub type Slot = u32;
 
 /// Windows of one length in words.
 #[derive(Debug)]
 pub struct Panes {
-    word_count: usize,
-    chunks: Vec<Box<[u64]>>,
-    free: Vec<Slot>,
-    used: Slot,
+    open: Slab,
+    /// By their length in words, beginning with one.
+    packed: Vec<Slab>,
     /// What sums carried beyond their 128 bits; nearly always empty.
     carries: HashMap<(Slot, u16), i128>,
 }
 
-/// Windows in a chunk: large enough to cost little, small enough not to waste much.
-const CHUNK: usize = 1_024;
+const PACKED: Slot = 1 << 31;
+const INDEX_BITS: u32 = 26;
+const INDEX: Slot = (1 << INDEX_BITS) - 1;
 
 impl Panes {
     /// For windows of `word_count` words.
     pub fn new(word_count: usize) -> Self {
         Self {
-            word_count,
-            chunks: vec![],
-            free: vec![],
-            used: 0,
+            open: Slab::new(word_count),
+            packed: vec![],
             carries: HashMap::new(),
         }
     }
 
     /// Words in a window.
     pub fn word_count(&self) -> usize {
-        self.word_count
+        self.open.word_count()
     }
 
     /// A place whose words are those of whoever had it before.
     pub fn take(&mut self) -> Slot {
-        if let Some(slot) = self.free.pop() {
-            return slot;
-        }
-        if self.used as usize == self.chunks.len() * CHUNK {
-            self.chunks
-                .push(vec![0; CHUNK * self.word_count].into_boxed_slice());
-        }
-        self.used += 1;
-        self.used - 1
+        self.open.take()
     }
 
     /// Gives a place back.
     pub fn give(&mut self, slot: Slot) {
+        if is_packed(slot) {
+            return self.packed[size_of(slot) - 1].give(slot & INDEX);
+        }
         if !self.carries.is_empty() {
             self.carries.retain(|(of, _), _| *of != slot);
         }
-        self.free.push(slot);
+        self.open.give(slot);
     }
 
-    /// A window's words.
+    /// The words of a window that is not packed.
     #[inline]
     pub fn words(&self, slot: Slot) -> &[u64] {
-        let at = slot as usize % CHUNK * self.word_count;
-        &self.chunks[slot as usize / CHUNK][at..at + self.word_count]
+        self.open.words(slot)
     }
 
-    /// A window's words, to be changed.
+    /// The words of a window that is not packed, to be changed.
     #[inline]
     pub fn words_mut(&mut self, slot: Slot) -> &mut [u64] {
-        let at = slot as usize % CHUNK * self.word_count;
-        &mut self.chunks[slot as usize / CHUNK][at..at + self.word_count]
+        self.open.words_mut(slot)
+    }
+
+    /// Any window's words, to be changed: one that is packed is unpacked into another place.
+    #[inline]
+    pub fn unpacked_mut(&mut self, slot: &mut Slot) -> &mut [u64] {
+        if is_packed(*slot) {
+            self.unpack(slot);
+        }
+        self.open.words_mut(*slot)
+    }
+
+    #[cold]
+    fn unpack(&mut self, slot: &mut Slot) {
+        let packed = *slot;
+        *slot = self.open.take();
+        let bytes = self.packed[size_of(packed) - 1].words(packed & INDEX);
+        packed::unpack(bytes, self.open.words_mut(*slot));
+        self.give(packed);
+    }
+
+    /// Writes any window's words behind those of `words`.
+    pub fn copy(&self, slot: Slot, words: &mut Vec<u64>) {
+        if !is_packed(slot) {
+            return words.extend_from_slice(self.open.words(slot));
+        }
+        let start = words.len();
+        words.resize(start + self.word_count(), 0);
+        let bytes = self.packed[size_of(slot) - 1].words(slot & INDEX);
+        packed::unpack(bytes, &mut words[start..]);
+    }
+
+    /// Packs a window that will hardly change again, where that saves anything; gives its place.
+    pub fn pack(&mut self, slot: Slot) -> Slot {
+        let word_count = self.word_count();
+        if is_packed(slot) || word_count > WORDS_MAX || self.has_carries(slot) {
+            return slot;
+        }
+        let mut bytes = [0; PACKED_WORDS_MAX];
+        let size = packed::pack(self.open.words(slot), &mut bytes);
+        if size >= word_count {
+            return slot;
+        }
+        while self.packed.len() < size {
+            self.packed.push(Slab::new(self.packed.len() + 1));
+        }
+        let slab = &mut self.packed[size - 1];
+        let index = slab.take();
+        if index > INDEX {
+            // 67 million of one size: the others stay as they are.
+            slab.give(index);
+            return slot;
+        }
+        slab.words_mut(index).copy_from_slice(&bytes[..size]);
+        self.open.give(slot);
+        PACKED | (size as Slot) << INDEX_BITS | index
+    }
+
+    fn has_carries(&self, slot: Slot) -> bool {
+        !self.carries.is_empty() && self.carries.keys().any(|(of, _)| *of == slot)
     }
 
     /// Adds carries to a window's.
@@ -99,6 +157,17 @@ impl Panes {
     }
 }
 
+/// True for the place of a packed window.
+#[inline]
+pub fn is_packed(slot: Slot) -> bool {
+    slot & PACKED != 0
+}
+
+/// Words that a packed window lies in.
+fn size_of(slot: Slot) -> usize {
+    ((slot & !PACKED) >> INDEX_BITS) as usize
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +190,49 @@ mod tests {
         panes.give(7);
         assert_eq!(panes.take(), 7);
         assert_eq!(panes.carries(7), []);
+    }
+
+    #[test]
+    fn a_packed_window_is_the_same_and_takes_less() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut rng = fastrand::Rng::with_seed(seed);
+        for word_count in [1, 2, 3, 16, 17, WORDS_MAX, WORDS_MAX + 1] {
+            let mut panes = Panes::new(word_count);
+            let mut known: Vec<(Slot, Vec<u64>)> = vec![];
+            for _ in 0..3_000 {
+                let word = |_| rng.u64(..) >> rng.u32(0..64) >> rng.u32(0..64).min(63);
+                let words: Vec<u64> = (0..word_count).map(word).collect();
+                let slot = panes.take();
+                panes.words_mut(slot).copy_from_slice(&words);
+                known.push((panes.pack(slot), words));
+                if rng.u8(0..3) == 0 {
+                    let at = rng.usize(0..known.len());
+                    panes.unpacked_mut(&mut known[at].0)[0] = 7;
+                    known[at].1[0] = 7;
+                }
+                if rng.u8(0..4) == 0 {
+                    let (slot, _) = known.swap_remove(rng.usize(0..known.len()));
+                    panes.give(slot);
+                }
+            }
+            let mut copy = vec![];
+            for (slot, words) in &known {
+                copy.clear();
+                panes.copy(*slot, &mut copy);
+                assert_eq!(copy, *words);
+            }
+            let packed = known.iter().filter(|(slot, _)| is_packed(*slot)).count();
+            assert_eq!(packed > 0, (2..=WORDS_MAX).contains(&word_count));
+        }
+    }
+
+    #[test]
+    fn a_window_with_carries_is_not_packed() {
+        let mut panes = Panes::new(16);
+        let slot = panes.take();
+        panes.words_mut(slot).fill(0);
+        panes.add_carries(slot, &mut vec![(1, 5)]);
+        assert_eq!(panes.pack(slot), slot);
     }
 }

@@ -9,7 +9,7 @@ use runtime::step::{Counts, StateError};
 use super::clock::Clock;
 use super::definitions::Definitions;
 use super::layout::Carry;
-use super::panes::Panes;
+use super::panes::{Panes, Slot};
 use super::series::{Beginning, Entry, NO_SLOT, Series, position};
 use super::state::{FORMAT, PARTIAL, TOUCHED, number, parse_window_key, wrong};
 use super::step::{MetricsStep, WindowKey, is_short};
@@ -94,7 +94,7 @@ impl MetricsStep {
         let mut r: Reader<'_> = Reader::new(body);
         let revision = r.long("revision").map_err(wrong)?;
         let revision = u32::try_from(revision).map_err(|_| StateError::new("a revision"))?;
-        let slot = self.restore_cells(key, &mut r)?;
+        let slot = self.restore_cells(key, revision, &mut r)?;
         r.end().map_err(wrong)?;
         let mut entry = Entry::restored(key.start_us, slot, revision, flags & PARTIAL != 0);
         if flags & TOUCHED != 0 {
@@ -115,7 +115,12 @@ impl MetricsStep {
     }
 
     /// Puts the cells of a window back, where it has any.
-    fn restore_cells(&mut self, key: WindowKey, r: &mut Reader<'_>) -> Result<u32, StateError> {
+    fn restore_cells(
+        &mut self,
+        key: WindowKey,
+        revision: u32,
+        r: &mut Reader<'_>,
+    ) -> Result<Slot, StateError> {
         let words = r.bytes("cells").map_err(wrong)?;
         let carry_count = r.long("carries").map_err(wrong)?;
         if words.is_empty() {
@@ -136,9 +141,13 @@ impl MetricsStep {
             carries.push((word, i128::from_le_bytes(carry)));
         }
         self.panes[memory].add_carries(slot, &mut carries);
+        let slot = match revision {
+            0 => slot,
+            _ => self.panes[memory].pack(slot),
+        };
         self.series_at(key.series)
             .run_mut(usize::from(key.run))
-            .memory = Some(memory);
+            .memory = u16::try_from(memory).ok();
         Ok(slot)
     }
 
@@ -169,7 +178,8 @@ impl MetricsStep {
             return;
         };
         if entry.slot != NO_SLOT {
-            panes[memory.expect("a window with cells has noted its memory")].give(entry.slot);
+            let memory = memory.expect("a window with cells has noted its memory");
+            panes[usize::from(memory)].give(entry.slot);
         }
         if entry.is_touched() {
             touched.retain(|other| *other != key);
@@ -312,7 +322,7 @@ impl MetricsStep {
         series.group = group.into();
         series.meter = Some(at as u16);
         for (run, spec) in series.runs.iter_mut().zip(&meter.runs) {
-            if run.memory.is_some_and(|memory| memory != spec.panes) {
+            if run.memory.is_some_and(|at| usize::from(at) != spec.panes) {
                 return missing("cells of another length");
             }
             let unfired = run
@@ -322,7 +332,7 @@ impl MetricsStep {
                 .count();
             run.unfired_count = unfired as u32;
             let fired = run.windows.iter().rev().find(|entry| entry.has_fired());
-            run.last_fired_us = fired.map(|entry| entry.start_us);
+            run.last_fired_us = fired.map_or(i64::MIN, |entry| entry.start_us);
             self.window_count += run.windows.len() as u64;
             self.open_short_count += if is_short(spec) { unfired as u64 } else { 0 };
         }

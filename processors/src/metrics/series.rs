@@ -252,7 +252,7 @@ impl Entry {
 }
 
 /// Entries of one of a meter's windows, by start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Run {
     /// The windows.
     pub windows: VecDeque<Entry>,
@@ -260,10 +260,22 @@ pub struct Run {
     pub panes: VecDeque<Entry>,
     /// Windows that have not fired.
     pub unfired_count: u32,
-    /// The latest start of a window that has fired.
-    pub last_fired_us: Option<i64>,
+    /// The latest start of a window that has fired; the least there is for none.
+    pub last_fired_us: i64,
     /// While restoring: the memory that the cells lie in.
-    pub memory: Option<usize>,
+    pub memory: Option<u16>,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            windows: VecDeque::new(),
+            panes: VecDeque::new(),
+            unfired_count: 0,
+            last_fired_us: i64::MIN,
+            memory: None,
+        }
+    }
 }
 
 impl Run {

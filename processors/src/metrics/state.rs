@@ -186,6 +186,12 @@ impl MetricsStep {
             }
         };
         out.put(Self::STATE, Some(partition), |k| window_key(k, key), value);
+        if entry.has_fired() && entry.slot != NO_SLOT {
+            // What has fired stays for corrections, which are few.
+            let run = &mut series.runs[usize::from(key.run)];
+            let memory = &mut panes[meter.runs[usize::from(key.run)].panes];
+            run.windows[index].slot = memory.pack(entry.slot);
+        }
     }
 
     fn write_ids(&mut self, out: &mut Output) {

@@ -124,19 +124,19 @@ impl MetricsStep {
             carries: &whole.carries,
             start_us: lead_us,
         };
-        for (spec, run) in meter.runs.iter().zip(&series.runs) {
+        for (spec, run) in meter.runs.iter().zip(&mut series.runs) {
             if !spec.takes_over {
                 continue;
             }
             let start_us = spec.pane_start(lead_us);
             let index = position(&run.windows, start_us);
-            let slot = run.windows[index.expect("a window stays until it has fired")].slot;
+            let slot = &mut run.windows[index.expect("a window stays until it has fired")].slot;
             let memory = &mut panes[spec.panes];
-            let words = memory.words_mut(slot);
+            let words = memory.unpacked_mut(slot);
             let carries = &mut scratch.carries;
             spec.layout.merge(words, start_us, &piece, carries);
             if !carries.is_empty() {
-                memory.add_carries(slot, carries);
+                memory.add_carries(*slot, carries);
             }
         }
     }
@@ -193,7 +193,7 @@ impl Whole {
 
     fn copy(&mut self, memory: &Panes, slot: Slot) {
         self.clear();
-        self.words.extend_from_slice(memory.words(slot));
+        memory.copy(slot, &mut self.words);
         self.carries.extend(memory.carries(slot));
     }
 

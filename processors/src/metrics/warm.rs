@@ -7,7 +7,7 @@
 use runtime::prefetch::prefetch;
 use schemas::refusal::Refusal;
 
-use super::panes::Panes;
+use super::panes::{Panes, is_packed};
 use super::series::{CompiledMeter, Entry, NO_SLOT, Run, RunSpec, Series};
 use super::step::{MetricsStep, ReadEvent};
 
@@ -92,8 +92,9 @@ fn latest(run: &Run) -> Option<&Entry> {
 #[inline]
 fn warm_cells(panes: &Panes, run: &Run) {
     const LINE: usize = 8;
+    // Of a window without cells of its own as well: its place reads as packed.
     let slot = latest(run).map_or(NO_SLOT, |entry| entry.slot);
-    if slot != NO_SLOT {
+    if !is_packed(slot) {
         panes.words(slot).iter().step_by(LINE).for_each(prefetch);
     }
 }
