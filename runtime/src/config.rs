@@ -118,6 +118,17 @@ impl Environment {
         self
     }
 
+    /// The same with these values, whatever the variables were.
+    #[must_use]
+    pub fn with<K: Into<String>, V: Into<String>>(
+        mut self,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let pairs = pairs.into_iter().map(|(k, v)| (k.into(), v.into()));
+        self.values.extend(pairs);
+        self
+    }
+
     /// True when a variable is there and not empty.
     pub fn has(&self, name: &str) -> bool {
         self.present(name).is_some()

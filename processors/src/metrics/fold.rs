@@ -54,7 +54,7 @@ impl MetricsStep {
     /// Folds an event into the windows of a group.
     #[inline]
     fn fold_into(&mut self, at: u16, series: u32, sample: &Sample) {
-        let lead = self.lead(at, series, sample.time_us);
+        let lead = self.find_lead(at, series, sample.time_us);
         let run_count = self.meters[usize::from(at)]
             .as_ref()
             .map_or(0, |m| m.runs.len());

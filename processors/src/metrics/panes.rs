@@ -22,13 +22,15 @@ pub struct Panes {
     open: Slab,
     /// By their length in words, beginning with one.
     packed: Vec<Slab>,
-    /// What sums carried beyond their 128 bits; nearly always empty.
-    carries: HashMap<(Slot, u16), i128>,
+    /// What the sums of a window carried beyond their 128 bits, by word; nearly always empty.
+    carries: HashMap<Slot, Vec<Carry>>,
 }
 
 const PACKED: Slot = 1 << 31;
 const INDEX_BITS: u32 = 26;
 const INDEX: Slot = (1 << INDEX_BITS) - 1;
+// The size of all ones stands for no place at all: `NO_SLOT`.
+const _: () = assert!(WORDS_MAX < 31);
 
 impl Panes {
     /// For windows of `word_count` words.
@@ -56,7 +58,7 @@ impl Panes {
             return self.packed[size_of(slot) - 1].give(slot & INDEX);
         }
         if !self.carries.is_empty() {
-            self.carries.retain(|(of, _), _| *of != slot);
+            self.carries.remove(&slot);
         }
         self.open.give(slot);
     }
@@ -105,7 +107,7 @@ impl Panes {
     /// Packs a window that will hardly change again, where that saves anything; gives its place.
     pub fn pack(&mut self, slot: Slot) -> Slot {
         let word_count = self.word_count();
-        if is_packed(slot) || word_count > WORDS_MAX || self.has_carries(slot) {
+        if is_packed(slot) || word_count > WORDS_MAX || !self.carries(slot).is_empty() {
             return slot;
         }
         let mut bytes = [0; PACKED_WORDS_MAX];
@@ -128,32 +130,32 @@ impl Panes {
         PACKED | (size as Slot) << INDEX_BITS | index
     }
 
-    fn has_carries(&self, slot: Slot) -> bool {
-        !self.carries.is_empty() && self.carries.keys().any(|(of, _)| *of == slot)
-    }
-
     /// Adds carries to a window's.
     #[cold]
     pub fn add_carries(&mut self, slot: Slot, carries: &mut Vec<Carry>) {
+        if carries.is_empty() {
+            return;
+        }
+        let known = self.carries.entry(slot).or_default();
         for (word, carry) in carries.drain(..) {
-            let sum = self.carries.entry((slot, word)).or_insert(0);
-            *sum += carry;
-            if *sum == 0 {
-                self.carries.remove(&(slot, word));
+            match known.binary_search_by_key(&word, |(of, _)| *of) {
+                Ok(at) => known[at].1 += carry,
+                Err(at) => known.insert(at, (word, carry)),
             }
+        }
+        known.retain(|(_, carry)| *carry != 0);
+        if known.is_empty() {
+            self.carries.remove(&slot);
         }
     }
 
     /// All carries of a window, by word.
-    pub fn carries(&self, slot: Slot) -> Vec<Carry> {
+    #[inline]
+    pub fn carries(&self, slot: Slot) -> &[Carry] {
         if self.carries.is_empty() {
-            return vec![];
+            return &[];
         }
-        let of =
-            |((of, word), carry): (&(Slot, u16), &i128)| (*of == slot).then_some((*word, *carry));
-        let mut carries: Vec<Carry> = self.carries.iter().filter_map(of).collect();
-        carries.sort_unstable();
-        carries
+        self.carries.get(&slot).map_or(&[], Vec::as_slice)
     }
 }
 

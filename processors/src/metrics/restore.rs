@@ -99,7 +99,6 @@ impl MetricsStep {
         let mut entry = Entry::restored(key.start_us, slot, revision, flags & PARTIAL != 0);
         if flags & TOUCHED != 0 {
             entry.mark_touched();
-            self.touched.push(key);
         }
         let run = self.series_at(key.series).run_mut(usize::from(key.run));
         let entries = if key.is_pane {
@@ -153,12 +152,7 @@ impl MetricsStep {
 
     /// Takes a window out again that a later record replaces or deletes.
     fn take_window(&mut self, key: WindowKey) {
-        let Self {
-            series,
-            panes,
-            touched,
-            ..
-        } = self;
+        let Self { series, panes, .. } = self;
         let Some(series) = series.get_mut(key.series as usize) else {
             return;
         };
@@ -180,9 +174,6 @@ impl MetricsStep {
         if entry.slot != NO_SLOT {
             let memory = memory.expect("a window with cells has noted its memory");
             panes[usize::from(memory)].give(entry.slot);
-        }
-        if entry.is_touched() {
-            touched.retain(|other| *other != key);
         }
     }
 
@@ -321,7 +312,7 @@ impl MetricsStep {
         }
         series.group = group.into();
         series.meter = Some(at as u16);
-        for (run, spec) in series.runs.iter_mut().zip(&meter.runs) {
+        for (run_at, (run, spec)) in series.runs.iter_mut().zip(&meter.runs).enumerate() {
             if run.memory.is_some_and(|at| usize::from(at) != spec.panes) {
                 return missing("cells of another length");
             }
@@ -333,6 +324,13 @@ impl MetricsStep {
             run.unfired_count = unfired as u32;
             let fired = run.windows.iter().rev().find(|entry| entry.has_fired());
             run.last_fired_us = fired.map_or(i64::MIN, |entry| entry.start_us);
+            let touched = run.windows.iter().filter(|entry| entry.is_touched());
+            self.touched.extend(touched.map(|entry| WindowKey {
+                series: id,
+                run: run_at as u8,
+                is_pane: false,
+                start_us: entry.start_us,
+            }));
             self.window_count += run.windows.len() as u64;
             self.open_short_count += if is_short(spec) { unfired as u64 } else { 0 };
         }

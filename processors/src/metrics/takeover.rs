@@ -30,7 +30,7 @@ pub(super) enum Lead {
 pub(super) struct Whole {
     /// The words.
     pub(super) words: Vec<u64>,
-    /// What its sums carried; a sum may stand there several times.
+    /// What its sums carried, by word.
     pub(super) carries: Vec<Carry>,
 }
 
@@ -43,11 +43,21 @@ impl CompiledMeter {
     }
 }
 
-impl MetricsStep {
-    /// Where an event of that time goes; a lead that it does not go into may end here, and another
-    /// begin.
+impl Series {
+    /// The group's lead, if it has one.
     #[inline]
-    pub(super) fn lead(&mut self, at: u16, id: u32, time_us: i64) -> Lead {
+    fn lead(&self, shortest: usize) -> Option<&Entry> {
+        let windows = &self.runs[shortest].windows;
+        let index = position(windows, self.lead_us).ok()?;
+        Some(&windows[index])
+    }
+}
+
+impl MetricsStep {
+    /// Finds where an event of that time goes, and lets the window that it opens lead from now on,
+    /// if it is newer than the lead.
+    #[inline]
+    pub(super) fn find_lead(&mut self, at: u16, id: u32, time_us: i64) -> Lead {
         let meter = self.meters[usize::from(at)]
             .as_ref()
             .expect("the meter is in force");
@@ -59,18 +69,21 @@ impl MetricsStep {
             return self.follow(at, id, time_us);
         }
         // Whatever marks the lead marks those that hold it, and marks are taken from all at once.
-        match series.runs[shortest].windows.back() {
+        match series.lead(shortest) {
             Some(lead) if lead.is_marked() => Lead::ShortestAgain,
             _ => Lead::Shortest,
         }
     }
 
-    /// Another lead, if the event opens a window that is newer than all others.
     fn follow(&mut self, at: u16, id: u32, time_us: i64) -> Lead {
         let (meter, shortest) = self.shortest_of(at);
-        let start_us = meter.runs[shortest].pane_start(time_us);
-        let newest = self.series[id as usize].runs[shortest].windows.back();
-        if newest.is_some_and(|newest| newest.start_us >= start_us) {
+        let spec = &meter.runs[shortest];
+        let start_us = spec.pane_start(time_us);
+        let series = &self.series[id as usize];
+        // One that is further ahead would lead for as long as nothing else is dated there.
+        let ahead_us = start_us.saturating_sub(self.now.as_event_time().as_us());
+        let is_open = position(&series.runs[shortest].windows, start_us).is_ok();
+        if is_open || start_us < series.lead_us || ahead_us > spec.width_us {
             return Lead::Nobody;
         }
         self.take_over(at, id);
@@ -105,17 +118,17 @@ impl MetricsStep {
         } = self;
         let series = &mut series[id as usize];
         let lead_us = std::mem::replace(&mut series.lead_us, NO_LEAD);
+        if lead_us == NO_LEAD {
+            return;
+        }
         let meter = meters[usize::from(at)]
             .as_ref()
             .expect("the meter is in force");
-        let Some(shortest) = meter.shortest.map(usize::from) else {
-            return;
-        };
+        let shortest = meter.shortest.map_or(0, usize::from);
         let from = &meter.runs[shortest];
-        let lead = &series.runs[shortest].windows;
-        let Ok(lead) = position(lead, lead_us).map(|index| lead[index]) else {
-            return;
-        };
+        let windows = &series.runs[shortest].windows;
+        let lead = position(windows, lead_us).map(|index| windows[index]);
+        let lead = lead.expect("a lead is held until it has fired");
         let whole = &mut scratch.whole;
         whole.copy(&panes[from.panes], lead.slot);
         let piece = Piece {
@@ -158,7 +171,7 @@ impl Whole {
                 && spec.takes_over
                 && spec.holds(entry.start_us, series.lead_us)
             {
-                let lead = series.runs[shortest].windows.back();
+                let lead = series.lead(shortest);
                 let pieces = (spec, &meter.runs[shortest]);
                 self.add(
                     pieces,
@@ -179,6 +192,18 @@ impl Whole {
         self.add((spec, spec), entry.start_us, inside, &panes[spec.panes]);
     }
 
+    /// Adds up what pieces carried to one sum, so that the same window is always the same.
+    fn settle(&mut self) {
+        let carries = &mut self.carries;
+        carries.sort_unstable_by_key(|(word, _)| *word);
+        carries.dedup_by(|next, kept| {
+            let is_same = next.0 == kept.0;
+            kept.1 += if is_same { next.1 } else { 0 };
+            is_same
+        });
+        carries.retain(|(_, carry)| *carry != 0);
+    }
+
     /// Nothing at all.
     pub(super) fn clear(&mut self) {
         self.words.clear();
@@ -187,14 +212,14 @@ impl Whole {
 
     /// What the sum at `word` carried.
     pub(super) fn carry(&self, word: u16) -> i128 {
-        let of_word = self.carries.iter().filter(|(of, _)| *of == word);
-        of_word.map(|(_, carry)| carry).sum()
+        let of_word = self.carries.iter().find(|(of, _)| *of == word);
+        of_word.map_or(0, |(_, carry)| *carry)
     }
 
     fn copy(&mut self, memory: &Panes, slot: Slot) {
         self.clear();
         memory.copy(slot, &mut self.words);
-        self.carries.extend(memory.carries(slot));
+        self.carries.extend_from_slice(memory.carries(slot));
     }
 
     fn add<'a>(
@@ -208,11 +233,14 @@ impl Whole {
             let piece = Piece {
                 layout: &from.layout,
                 words: memory.words(entry.slot),
-                carries: &memory.carries(entry.slot),
+                carries: memory.carries(entry.slot),
                 start_us: entry.start_us,
             };
             let Self { words, carries } = self;
             spec.layout.merge(words, start_us, &piece, carries);
+        }
+        if !self.carries.is_empty() {
+            self.settle();
         }
     }
 }

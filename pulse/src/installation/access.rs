@@ -25,6 +25,21 @@ pub const CLICKHOUSE_READER: &str = "reader";
 
 const BROKERS: &str = "PULSE_KAFKA_BROKERS";
 const URL: &str = "PULSE_CLICKHOUSE_URL";
+/// How brokers elsewhere are reached, which must not be asked of our own.
+const KAFKA_ACCESS: [&str; 10] = [
+    "PULSE_KAFKA_SECURITY_PROTOCOL",
+    "PULSE_KAFKA_SASL_MECHANISM",
+    "PULSE_KAFKA_USERNAME",
+    "PULSE_KAFKA_PASSWORD",
+    "PULSE_KAFKA_PASSWORD_FILE",
+    "PULSE_KAFKA_CA",
+    "PULSE_KAFKA_CERTIFICATE",
+    "PULSE_KAFKA_KEY",
+    "PULSE_KAFKA_KEY_PASSWORD",
+    "PULSE_KAFKA_KEY_PASSWORD_FILE",
+];
+/// The same of ClickHouse.
+const CLICKHOUSE_ACCESS: [&str; 2] = ["PULSE_CLICKHOUSE_PASSWORD", "PULSE_CLICKHOUSE_CA"];
 const SECRET: &str = "PULSE_CONTROL_SECRET";
 const SECRET_FILE: &str = "PULSE_CONTROL_SECRET_FILE";
 
@@ -107,7 +122,7 @@ impl Access {
 
     fn fill(&self, env: Environment) -> Environment {
         let known = known(&self.folder, self.found.run_file(), &env);
-        env.or(known)
+        env.with(known)
     }
 
     fn read<T: Settings>(&self, variable: &'static str) -> Result<T, AccessError> {
@@ -123,6 +138,8 @@ impl Access {
 }
 
 /// What the folder knows and `env` does not say, as variables for clients and for our processes.
+/// They hold whatever the environment says beside them: how a server of the user's is reached is
+/// empty where the server is ours.
 pub fn known(
     folder: &DataFolder,
     run: Option<&RunFile>,
@@ -131,9 +148,12 @@ pub fn known(
     let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let mut known = Vec::new();
     if !env.has(BROKERS)
-        && let Some(brokers) = run.and_then(|run| run.brokers.clone())
+        && let Some((brokers, run)) = run.and_then(|run| Some((run.brokers.clone()?, run)))
     {
         known.push((BROKERS, brokers));
+        if run.kafka_is_own {
+            known.extend(KAFKA_ACCESS.map(|name| (name, String::new())));
+        }
     }
     if !env.has(URL)
         && let Some((url, run)) = run.and_then(|run| Some((run.clickhouse_url.clone()?, run)))
@@ -142,6 +162,7 @@ pub fn known(
         if run.clickhouse_is_own {
             known.push(("PULSE_CLICKHOUSE_USER", CLICKHOUSE_USER.to_owned()));
             known.push(("PULSE_CLICKHOUSE_PASSWORD_FILE", file(CLICKHOUSE_SECRET)));
+            known.extend(CLICKHOUSE_ACCESS.map(|name| (name, String::new())));
         }
     }
     if !env.has(SECRET) && !env.has(SECRET_FILE) && folder.join(CONTROL_SECRET).is_file() {
@@ -154,21 +175,49 @@ pub fn known(
 mod tests {
     use super::*;
 
-    fn check(set: &[(&str, &str)], expect: &[&str]) {
-        let temporary = tempfile::tempdir().unwrap();
+    /// An installation whose servers are both our own.
+    fn own(temporary: &tempfile::TempDir) -> Access {
         let mut none = Environment::of::<String, String>([]);
         let folder = DataFolder::find(Some(temporary.path()), &mut none).unwrap();
         std::fs::write(folder.join(CONTROL_SECRET), "0123456789abcdef").unwrap();
+        std::fs::write(folder.join(CLICKHOUSE_SECRET), "of our own").unwrap();
         let mut run = RunFile::begin(0).unwrap();
         run.brokers = Some("127.0.0.1:9092".into());
+        run.kafka_is_own = true;
         run.clickhouse_url = Some("http://127.0.0.1:8123".into());
         run.clickhouse_is_own = true;
+        let found = Found::Running(run);
+        Access { folder, found }
+    }
+
+    fn check(set: &[(&str, &str)], expect: &[&str]) {
+        let temporary = tempfile::tempdir().unwrap();
+        let access = own(&temporary);
         let env = Environment::of(set.iter().copied());
-        let names: Vec<_> = known(&folder, Some(&run), &env)
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
+        let known = known(&access.folder, access.running(), &env);
+        let said = known.iter().filter(|(_, value)| !value.is_empty());
+        let names: Vec<_> = said.map(|(name, _)| *name).collect();
         assert_eq!(names, expect, "{set:?}");
+    }
+
+    #[test]
+    fn how_a_server_elsewhere_is_reached_is_not_asked_of_our_own() {
+        let temporary = tempfile::tempdir().unwrap();
+        let access = own(&temporary);
+        let elsewhere = KAFKA_ACCESS
+            .into_iter()
+            .chain(CLICKHOUSE_ACCESS)
+            .chain(["PULSE_CLICKHOUSE_USER"]);
+        let mut env = access.fill(Environment::of(elsewhere.map(|name| (name, "elsewhere"))));
+        let kafka = KafkaConfig::read(&mut env);
+        let clickhouse = ClickHouseConfig::read(&mut env);
+        let (_, clickhouse) = env.finish(kafka.zip(clickhouse)).unwrap();
+        assert_eq!(clickhouse.user, CLICKHOUSE_USER);
+        assert_eq!(clickhouse.password.unwrap().reveal(), "of our own");
+
+        let brokers = (BROKERS, "elsewhere:9092");
+        let env = access.fill(Environment::of([brokers, ("PULSE_KAFKA_CA", "kept")]));
+        assert!(env.has("PULSE_KAFKA_CA"));
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub struct RunFile {
     pub supervisor: ProcessId,
     /// `host:port` of the brokers, once they are known.
     pub brokers: Option<String>,
+    /// True when Kafka is ours, so that nobody has to say who they are.
+    #[serde(default)]
+    pub kafka_is_own: bool,
     /// ClickHouse's address, once it is known.
     pub clickhouse_url: Option<String>,
     /// True when ClickHouse is ours, so that its user and password are those of the data folder.
@@ -143,6 +146,7 @@ impl RunFile {
             supervisor: ProcessId::own()?,
             brokers: None,
             clickhouse_url: None,
+            kafka_is_own: false,
             clickhouse_is_own: false,
             tenant: None,
             feed: None,

@@ -52,7 +52,10 @@ pub async fn start(crew: &mut Crew, ledger: &Ledger, own: &Own) -> anyhow::Resul
     match kafka {
         Some(kafka) => {
             let brokers = kafka.brokers();
-            ledger.change(|run| run.brokers = Some(brokers.clone()));
+            ledger.change(|run| {
+                run.brokers = Some(brokers.clone());
+                run.kafka_is_own = true;
+            });
             crew.hire(Hire {
                 name: KAFKA,
                 member: Member::Kafka(Box::new(kafka)),

@@ -7,8 +7,8 @@ pub(super) struct Slab {
     chunks: Vec<Chunk>,
     free: Vec<u32>,
     used: u32,
-    /// Chunks that have memory and nobody in it.
-    empty_count: usize,
+    /// The chunk that became empty last: it keeps its memory, since it is taken from next.
+    empty: Option<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -20,8 +20,6 @@ struct Chunk {
 
 /// Pieces in a chunk: large enough to cost little, small enough not to waste much.
 const CHUNK: usize = 1_024;
-/// Chunks that stay with nobody in them: who gives the last piece back may take the next.
-const EMPTY_MAX: usize = 1;
 
 impl Slab {
     pub(super) fn new(word_count: usize) -> Self {
@@ -30,7 +28,7 @@ impl Slab {
             chunks: vec![],
             free: vec![],
             used: 0,
-            empty_count: 0,
+            empty: None,
         }
     }
 
@@ -55,7 +53,7 @@ impl Slab {
         if chunk.words.is_empty() {
             chunk.words = vec![0; CHUNK * self.word_count].into_boxed_slice();
         } else if chunk.taken_count == 0 {
-            self.empty_count -= 1;
+            self.empty = None;
         }
         chunk.taken_count += 1;
         index
@@ -63,14 +61,12 @@ impl Slab {
 
     pub(super) fn give(&mut self, index: u32) {
         self.free.push(index);
-        let chunk = &mut self.chunks[index as usize / CHUNK];
-        chunk.taken_count -= 1;
-        if chunk.taken_count == 0 {
-            if self.empty_count == EMPTY_MAX {
-                chunk.words = Box::default();
-            } else {
-                self.empty_count += 1;
-            }
+        let at = index as usize / CHUNK;
+        self.chunks[at].taken_count -= 1;
+        if self.chunks[at].taken_count == 0
+            && let Some(older) = self.empty.replace(at)
+        {
+            self.chunks[older].words = Box::default();
         }
     }
 
@@ -94,31 +90,36 @@ mod tests {
     #[test]
     fn memory_that_nobody_needs_goes() {
         let mut slab = Slab::new(2);
-        let held = |slab: &Slab| {
-            let chunks = slab.chunks.iter().filter(|chunk| !chunk.words.is_empty());
-            chunks.count()
+        let held = |slab: &Slab| -> Vec<usize> {
+            let chunks = slab.chunks.iter().enumerate();
+            let held = chunks.filter(|(_, chunk)| !chunk.words.is_empty());
+            held.map(|(at, _)| at).collect()
         };
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut rng = fastrand::Rng::with_seed(seed);
         for _ in 0..3 {
-            let taken: Vec<u32> = (0..5 * CHUNK).map(|_| slab.take()).collect();
-            assert_eq!((held(&slab), slab.empty_count), (5, 0));
+            let mut taken: Vec<u32> = (0..5 * CHUNK).map(|_| slab.take()).collect();
+            assert_eq!(held(&slab), [0, 1, 2, 3, 4]);
             for index in &taken {
                 slab.words_mut(*index).fill(u64::from(*index));
             }
-            assert!(
-                taken
-                    .iter()
-                    .all(|index| slab.words(*index) == [u64::from(*index); 2])
-            );
+            let is_own = |index: &u32| slab.words(*index) == [u64::from(*index); 2];
+            assert!(taken.iter().all(is_own));
+            rng.shuffle(&mut taken);
             taken.iter().for_each(|index| slab.give(*index));
-            assert_eq!((held(&slab), slab.empty_count), (EMPTY_MAX, EMPTY_MAX));
-            // The last piece to be taken and given back costs no memory each time.
-            let index = slab.take();
-            let words = slab.words(index).as_ptr();
-            slab.give(index);
-            assert_eq!((held(&slab), slab.empty_count), (EMPTY_MAX, EMPTY_MAX));
-            let again = slab.take();
-            assert_eq!(slab.words(again).as_ptr(), words);
-            slab.give(again);
+            // The next piece comes from the one that is left.
+            let left = held(&slab);
+            assert_eq!(left.len(), 1);
+            for _ in 0..3 {
+                let index = slab.take();
+                assert_eq!(
+                    (index as usize / CHUNK, held(&slab)),
+                    (left[0], left.clone())
+                );
+                slab.give(index);
+                assert_eq!(held(&slab), left);
+            }
         }
     }
 }
