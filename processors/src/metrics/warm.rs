@@ -61,8 +61,8 @@ impl MetricsStep {
         })
     }
 
-    /// The windows of a subject's groups that an event goes into. Longer ones than the lead are left
-    /// out: once in a while a mark is set in them as well.
+    /// The windows of a subject's groups that an event goes into. Longer ones than the lead are
+    /// left out: once in a while a mark is set in them as well.
     #[inline]
     fn changing(
         &self,
