@@ -1,11 +1,11 @@
 //! A meter's longer windows take events over from its shortest ones.
 //!
 //! A candle of a minute is its sixty candles of a second put together. So an event goes into the
-//! newest of its group's shortest windows alone, the *lead*; what the longer windows that hold it
-//! lack is then exactly what lies in it. They take it over as a whole when it fires or a newer one
-//! opens, and whoever reads one of them before reads both. What is written, to the state as well,
-//! is the same as if every event had gone into every window: only the memory differs, so a restore
-//! begins without a lead.
+//! newest of its group's shortest windows alone, the *lead*, unless that one is far ahead of all
+//! others; what the longer windows that hold it lack is then exactly what lies in it. They take it
+//! over as a whole when it fires or a newer one opens, and whoever reads one of them before reads
+//! both. What is written, to the state as well, is the same as if every event had gone into every
+//! window: only the memory differs, so a restore begins without a lead.
 //!
 //! Once a longer window has fired, an event that still comes for it goes into each by itself.
 

@@ -184,10 +184,7 @@ pub async fn clickhouse(access: &Access) -> Finding {
 
 /// Whether the exchange can be reached; without it the simulator stands in.
 pub async fn coinbase(access: &Access) -> Finding {
-    let mut env = access.environment();
-    // The addresses alone matter here; the rest of its settings is asked for elsewhere.
-    env = env.or([("PULSE_CONTROL_SECRET", "not asked for here")]);
-    let Some(config) = CoinbaseConfig::read(&mut env) else {
+    let Some(config) = CoinbaseConfig::read(&mut access.exchange_environment()) else {
         let mend = "see docs/configuration.md for PULSE_COINBASE_…";
         return Finding::error("coinbase", "its address cannot be used", mend);
     };

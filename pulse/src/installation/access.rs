@@ -25,8 +25,10 @@ pub const CLICKHOUSE_READER: &str = "reader";
 
 const BROKERS: &str = "PULSE_KAFKA_BROKERS";
 const URL: &str = "PULSE_CLICKHOUSE_URL";
-/// How brokers elsewhere are reached, which must not be asked of our own.
-const KAFKA_ACCESS: [&str; 10] = [
+/// How brokers elsewhere are reached and how many copies they keep: not to be asked of our own.
+const KAFKA_ACCESS: [&str; 12] = [
+    "PULSE_KAFKA_REPLICATION_FACTOR",
+    "PULSE_KAFKA_MIN_IN_SYNC_REPLICAS",
     "PULSE_KAFKA_SECURITY_PROTOCOL",
     "PULSE_KAFKA_SASL_MECHANISM",
     "PULSE_KAFKA_USERNAME",
@@ -120,6 +122,12 @@ impl Access {
         self.fill(Environment::of_process())
     }
 
+    /// The same for who asks where the exchange is and nothing else: what the connector is told of
+    /// Kafka beside that may be wrong, or not known yet.
+    pub fn exchange_environment(&self) -> Environment {
+        for_exchange(self.environment())
+    }
+
     fn fill(&self, env: Environment) -> Environment {
         let known = known(&self.folder, self.found.run_file(), &env);
         env.with(known)
@@ -135,6 +143,11 @@ impl Access {
         let settings = T::read(&mut env);
         Ok(env.finish(settings)?)
     }
+}
+
+fn for_exchange(env: Environment) -> Environment {
+    env.with(KAFKA_ACCESS.map(|name| (name, "")))
+        .or([(SECRET, "not asked for here")])
 }
 
 /// What the folder knows and `env` does not say, as variables for clients and for our processes.
@@ -173,6 +186,8 @@ pub fn known(
 
 #[cfg(test)]
 mod tests {
+    use connectors::coinbase::CoinbaseConfig;
+
     use super::*;
 
     /// An installation whose servers are both our own.
@@ -238,6 +253,13 @@ mod tests {
             &[(BROKERS, "")],
             &[BROKERS, URL, user, password, SECRET_FILE],
         );
+    }
+
+    #[test]
+    fn where_the_exchange_is_can_be_asked_whatever_is_said_of_kafka() {
+        let elsewhere = KAFKA_ACCESS.map(|name| (name, "elsewhere"));
+        let env = Environment::of(elsewhere);
+        assert!(CoinbaseConfig::read(&mut for_exchange(env)).is_some());
     }
 
     #[test]

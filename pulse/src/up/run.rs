@@ -187,7 +187,7 @@ async fn look_for_exchange(ledger: &Ledger, args: &UpArgs) -> Option<String> {
     }
     let access = Access::of(ledger.folder().clone()).ok()?;
     // Settings that cannot be used are told by the role itself, with all their faults.
-    let config = CoinbaseConfig::read(&mut access.environment())?;
+    let config = CoinbaseConfig::read(&mut access.exchange_environment())?;
     match reach::coinbase(&config).await {
         Ok(()) => None,
         Err(ended) => {
