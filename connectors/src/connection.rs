@@ -181,10 +181,9 @@ impl Connection {
         match tokio::task::spawn_blocking(read).await {
             Ok(Ok(published)) => {
                 for (product, published) in published {
-                    let (series, at) = (published.series, published.last_trade_at);
-                    let last = series.last();
+                    let last = published.trades.as_ref().map(|trades| trades.series.last());
                     tracing::info!(feed = feed.feed, product, last, "goes on behind this trade");
-                    self.parts.translator.resume(&product, series, at);
+                    self.parts.translator.resume(&product, published);
                 }
             }
             Ok(Err(error)) => {

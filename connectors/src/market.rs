@@ -45,6 +45,33 @@ pub struct TradeCounts {
     pub repeated: u64,
 }
 
+/// What an earlier process had published of a market.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Published {
+    /// Its trades, when there are any.
+    pub trades: Option<PublishedTrades>,
+    /// Its latest quote, when there is one.
+    pub last_quote: Option<PublishedQuote>,
+}
+
+/// Trades that were published.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PublishedTrades {
+    /// Their ids.
+    pub series: Series,
+    /// The latest of their times.
+    pub last_at: EventTime,
+}
+
+/// A quote that was published; the earlier one is the lesser.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct PublishedQuote {
+    /// Its time.
+    pub at: EventTime,
+    /// Its identity.
+    pub event_id: String,
+}
+
 /// A market's state. It outlives connections: what an exchange sends again is recognised, and what
 /// it never sent is a hole.
 #[derive(Debug)]
@@ -60,6 +87,9 @@ pub struct Market {
     /// When the subscription began whose snapshot of trades has not come: until it has, no hole is
     /// declared, because it may bring what is missing.
     awaits_snapshot: Option<EventTime>,
+    /// The identity of the latest quote: a subscription begins with it, and so it comes again when
+    /// nothing happened since.
+    last_quote_id: String,
     held: Vec<Event>,
     held_since: Option<Seen>,
     /// What became of its trades since the start.
@@ -77,6 +107,7 @@ impl Market {
             resumed_at: EventTime::MIN,
             awaits_trades,
             awaits_snapshot: None,
+            last_quote_id: String::new(),
             held: vec![],
             held_since: None,
             counts: TradeCounts::default(),
@@ -88,12 +119,17 @@ impl Market {
         &self.name
     }
 
-    /// Continues where an earlier process stopped: these trades were published.
-    pub fn resume(&mut self, series: Series, last_trade_at: EventTime) {
-        self.series = Some(series);
-        self.last_trade_at = last_trade_at;
-        self.last_at = last_trade_at;
-        self.resumed_at = last_trade_at;
+    /// Continues where an earlier process stopped.
+    pub fn resume(&mut self, published: Published) {
+        if let Some(trades) = published.trades {
+            self.series = Some(trades.series);
+            self.last_trade_at = trades.last_at;
+            self.last_at = trades.last_at;
+            self.resumed_at = trades.last_at;
+        }
+        if let Some(quote) = published.last_quote {
+            self.last_quote_id = quote.event_id;
+        }
     }
 
     /// True while something waits for time to pass.
@@ -210,24 +246,31 @@ impl Market {
     }
 
     /// Takes a quote: out at once, or held until the subscription's first trades.
+    ///
+    /// Returns false for one that says what the one before it said, which is not published again.
     pub fn quote(
         &mut self,
         quote: &Quote<'_>,
         occurred_at: EventTime,
         seen: Seen,
         out: &mut Vec<(Channel, Event)>,
-    ) {
+    ) -> bool {
         let event = self.name.quote(quote, occurred_at, seen.received_at);
         self.touch(occurred_at, seen.received_at);
+        if event.event_id == self.last_quote_id {
+            return false;
+        }
+        self.last_quote_id.clone_from(&event.event_id);
         if !self.awaits_trades {
             out.push((Channel::Quotes, event));
-            return;
+            return true;
         }
         self.held.push(event);
         self.held_since.get_or_insert(seen);
         if self.held.len() >= HELD_MAX {
             self.release(out);
         }
+        true
     }
 
     /// Gives out what has waited long enough.

@@ -4,7 +4,7 @@
 //! Bounded: the last [`TAIL_COUNT`] records of each partition that holds a wanted market. A market
 //! that is not in them begins anew with its first trade, and so does all when the tail cannot be
 //! read. Where several tenants have a market, the one that is furthest behind counts, since its
-//! trades are the ones that may be missing; the others get some of theirs twice.
+//! trades and quotes are the ones that may be missing; the others get some of theirs twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use schemas::ids::{Stream, TenantId};
 use schemas::murmur2::partition_of;
 use schemas::time::EventTime;
 
+use crate::market::{Published, PublishedQuote, PublishedTrades};
 use crate::series::Series;
 use crate::subscription::{Audience, Subscriptions};
 
@@ -25,15 +26,6 @@ pub const TAIL_COUNT: i64 = 20_000;
 
 /// How long the brokers may make no progress.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What an earlier process had published of a market.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Published {
-    /// Its trade ids.
-    pub series: Series,
-    /// Its latest trade.
-    pub last_trade_at: EventTime,
-}
 
 /// Why the tail could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -58,37 +50,61 @@ pub fn published(
     received_at: EventTime,
 ) -> Result<BTreeMap<String, Published>, ResumeError> {
     let admin = Admin::new(kafka)?;
-    let mut furthest_behind: BTreeMap<String, Published> = BTreeMap::new();
+    let mut trades: BTreeMap<String, PublishedTrades> = BTreeMap::new();
+    let mut quotes: BTreeMap<String, Option<PublishedQuote>> = BTreeMap::new();
     for tenant in wishes.tenants(&Audience::Feed) {
-        let subjects = subjects(exchange, wishes, tenant);
-        let tail = read_tail(kafka, &admin, name, tenant, subjects)?;
-        for (product, seen) in tail {
-            let Some(published) = seen.published(received_at) else {
+        let products = |channel| products(wishes, tenant, channel);
+        let wanted = [Channel::Trades, Channel::Quotes].map(products);
+        let subjects = wanted.iter().flatten().map(|product| {
+            let subject = format!("{exchange}:{product}");
+            (subject, product.clone())
+        });
+        let tails = read_tail(kafka, &admin, name, tenant, &subjects.collect())?;
+        let [with_trades, with_quotes] = wanted;
+        for product in with_trades {
+            let tail = tails.get(&product);
+            let Some(seen) = tail.and_then(|tail| tail.trades(received_at)) else {
                 continue;
             };
-            let held = furthest_behind.get(&product);
-            if held.is_none_or(|held| published.series.last() < held.series.last()) {
-                furthest_behind.insert(product, published);
+            let held = trades.get(&product);
+            if held.is_none_or(|held| seen.series.last() < held.series.last()) {
+                trades.insert(product, seen);
             }
         }
+        for product in with_quotes {
+            // None is the least: who has no quote yet gets the first that comes.
+            let seen = tails.get(&product).and_then(|tail| tail.quote.clone());
+            let held = quotes.entry(product).or_insert_with(|| seen.clone());
+            *held = seen.min(held.take());
+        }
     }
-    Ok(furthest_behind)
+    Ok(joined(trades, quotes))
 }
 
-/// The subjects whose trades the tenant wants, with their products.
-fn subjects(exchange: &str, wishes: &Subscriptions, tenant: &TenantId) -> BTreeMap<String, String> {
+fn joined(
+    trades: BTreeMap<String, PublishedTrades>,
+    quotes: BTreeMap<String, Option<PublishedQuote>>,
+) -> BTreeMap<String, Published> {
+    let mut published: BTreeMap<String, Published> = BTreeMap::new();
+    for (product, trades) in trades {
+        published.entry(product).or_default().trades = Some(trades);
+    }
+    for (product, quote) in quotes {
+        published.entry(product).or_default().last_quote = quote;
+    }
+    published
+}
+
+/// The products of which the tenant wants this channel.
+fn products(wishes: &Subscriptions, tenant: &TenantId, channel: Channel) -> Vec<String> {
     let wanted = wishes.wanted();
     let wants = |product: &&str| {
-        let audience = Audience::Market {
-            channel: Channel::Trades,
-            product: (*product).into(),
-        };
+        let product = (*product).into();
+        let audience = Audience::Market { channel, product };
         wishes.tenants(&audience).any(|t| t == tenant)
     };
-    let products = wanted.products(Channel::Trades).filter(wants);
-    products
-        .map(|product| (format!("{exchange}:{product}"), product.to_owned()))
-        .collect()
+    let products = wanted.products(channel).filter(wants);
+    products.map(str::to_owned).collect()
 }
 
 fn read_tail(
@@ -96,7 +112,7 @@ fn read_tail(
     admin: &Admin,
     name: &str,
     tenant: &TenantId,
-    subjects: BTreeMap<String, String>,
+    subjects: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, Tail>, ResumeError> {
     let topic = tenant.topic(Stream::Events).to_string();
     let Some(count) = admin.partition_count(&topic, PATIENCE)? else {
@@ -130,11 +146,12 @@ fn read_tail(
     Ok(tails)
 }
 
-/// A market's trades and gaps in the tail.
+/// What the tail holds of a market.
 #[derive(Default)]
 struct Tail {
     trades: BTreeMap<i64, EventTime>,
     gaps: Vec<(i64, i64)>,
+    quote: Option<PublishedQuote>,
 }
 
 impl Tail {
@@ -146,14 +163,21 @@ impl Tail {
                 }
             }
             Some(EventType::Gap) => self.gaps.extend(named(event)),
+            // The order of the log is the exchange's; times may be equal.
+            Some(EventType::Quote) => {
+                self.quote = Some(PublishedQuote {
+                    at: event.occurred_at,
+                    event_id: event.event_id.as_str().to_owned(),
+                });
+            }
             _ => {}
         }
     }
 
-    fn published(&self, received_at: EventTime) -> Option<Published> {
-        Some(Published {
+    fn trades(&self, received_at: EventTime) -> Option<PublishedTrades> {
+        Some(PublishedTrades {
             series: Series::restored(&self.trades, &self.gaps, received_at)?,
-            last_trade_at: *self.trades.values().max()?,
+            last_at: *self.trades.values().max()?,
         })
     }
 }
@@ -208,15 +232,15 @@ mod tests {
         for record in &records {
             tail.take(&EventView::decode(record).unwrap());
         }
-        let mut published = tail.published(EventTime::from_ms(0)).unwrap();
-        assert_eq!(published.last_trade_at, EventTime::from_ms(17));
-        let open = published.series.declare_all();
+        let mut trades = tail.trades(EventTime::from_ms(0)).unwrap();
+        assert_eq!(trades.last_at, EventTime::from_ms(17));
+        let open = trades.series.declare_all();
         assert_eq!(
             open.len(),
             1,
             "the gap that was named is not named again: {open:?}"
         );
         assert_eq!((open[0].first, open[0].last), (15, 16));
-        assert_eq!(Tail::default().published(EventTime::from_ms(0)), None);
+        assert_eq!(Tail::default().trades(EventTime::from_ms(0)), None);
     }
 }

@@ -23,7 +23,8 @@ const FRAMES: Metric = Metric {
 const CONTENTS: Metric = Metric {
     name: "pulse_connector_unused_total",
     doc: "Contents of frames that nothing uses: skipped (other channels), unwanted (other \
-          products), undated (quotes of markets that never traded).",
+          products), undated (quotes of markets that never traded), unchanged (quotes that say \
+          what the one before them said).",
 };
 const HEARTBEATS: Metric = Metric {
     name: "pulse_connector_heartbeats_total",
@@ -133,6 +134,8 @@ impl FeedFigures {
         add(&figures.contents, "skipped", now.skipped, then.skipped);
         add(&figures.contents, "unwanted", now.unwanted, then.unwanted);
         add(&figures.contents, "undated", now.undated, then.undated);
+        let unchanged = (now.unchanged, then.unchanged);
+        add(&figures.contents, "unchanged", unchanged.0, unchanged.1);
         add(&figures.trades, "new", now.trades.new, then.trades.new);
         add(&figures.trades, "late", now.trades.late, then.trades.late);
         let repeated = (now.trades.repeated, then.trades.repeated);

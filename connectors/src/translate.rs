@@ -26,7 +26,7 @@ use schemas::time::EventTime;
 use crate::again::{self, Again};
 use crate::exchange::{Content, Depth, Frame, FrameError, Protocol, Quote, Trade};
 use crate::mapping::{FeedName, FeedState, MarketName};
-use crate::market::{Market, TradeCounts, is_plausible};
+use crate::market::{Market, Published, TradeCounts, is_plausible};
 use crate::series::{Grace, Seen, Series};
 use crate::subscription::{Audience, Wanted};
 
@@ -61,6 +61,8 @@ pub struct FrameCounts {
     pub heartbeats: u64,
     /// Quotes of markets that never traded, which have no time.
     pub undated: u64,
+    /// Quotes that say what the one before them said.
+    pub unchanged: u64,
     /// What became of trades.
     pub trades: TradeCounts,
 }
@@ -153,10 +155,10 @@ impl Translator {
         before
     }
 
-    /// Continues a market where an earlier process stopped: these trades were published.
-    pub fn resume(&mut self, product: &str, series: Series, last_trade_at: EventTime) {
+    /// Continues a market where an earlier process stopped.
+    pub fn resume(&mut self, product: &str, published: Published) {
         if let Some(market) = self.markets.get_mut(product) {
-            market.resume(series, last_trade_at);
+            market.resume(published);
             self.unsettled.insert(product.to_owned());
         }
     }
@@ -324,9 +326,11 @@ impl Translator {
             self.counts.undated += 1;
             return;
         };
+        let mut is_new = true;
         emit(market, out, |market, events| {
-            market.quote(quote, occurred_at, seen, events);
+            is_new = market.quote(quote, occurred_at, seen, events);
         });
+        self.counts.unchanged += u64::from(!is_new);
         if market.is_unsettled() {
             self.unsettled.insert(quote.product.to_string());
         }

@@ -33,6 +33,8 @@ pub struct OnLog {
     pub trades: BTreeMap<TradeKey, Trade>,
     /// The trades that gaps name, each once.
     pub named: BTreeSet<TradeKey>,
+    /// How often each quote is there.
+    pub quotes: BTreeMap<String, usize>,
 }
 
 impl OnLog {
@@ -56,6 +58,10 @@ impl OnLog {
                 let key = (trade.subject.clone(), trade.id);
                 let before = self.trades.insert(key, trade);
                 assert_eq!(before, None, "published twice");
+            }
+            "quote" => {
+                let event_id = event.event_id.as_str().to_owned();
+                *self.quotes.entry(event_id).or_default() += 1;
             }
             "gap" if event.tags.get("series").is_some_and(|s| s == "trade_id") => {
                 let one = 1_000_000_000_000_000_000;

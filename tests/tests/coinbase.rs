@@ -137,7 +137,37 @@ async fn a_successor_goes_on_where_the_killed_one_stopped() {
         }
         assert_eq!(line.letters(&installation).len(), 0);
     }
+    said_again(&mut installation, &lines).await;
     installation.stop_all().await;
+}
+
+/// Killed once more, when no market moves: its subscription begins with the quotes and trades that
+/// its predecessor had last, and says none of them again.
+async fn said_again(installation: &mut Installation, lines: &[Line]) {
+    let connector = "pulse-coinbase-0";
+    installation.kill_and_restart(connector).await;
+    eventually("the last trade of each market has come again", async || {
+        let figure = "pulse_connector_trades_total";
+        let (feed, fate) = ("coinbase_exchange", "repeated");
+        let label = format!("feed=\"{feed}\",fate=\"{fate}\"");
+        let count = installation.figure(connector, figure, &label).await?;
+        match count >= PRODUCTS.len() as f64 {
+            true => Ok(()),
+            false => Err(count.to_string()),
+        }
+    })
+    .await;
+    // In order: what it took is on the log then.
+    installation.stop(connector).await;
+    for line in lines {
+        let mut log = OnLog::default();
+        for record in topic::read(&installation.kafka(), &line.topic(Stream::Events)) {
+            log.take(&record.value.unwrap());
+        }
+        let repeated: Vec<_> = log.quotes.iter().filter(|(_, count)| **count > 1).collect();
+        assert!(repeated.is_empty(), "{:?}: {repeated:?}", line.feed);
+        assert!(!log.quotes.is_empty());
+    }
 }
 
 /// Frames of a recording that nobody can read, between those that everybody can.

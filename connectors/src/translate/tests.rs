@@ -8,6 +8,8 @@ use schemas::event::EventType;
 use super::*;
 use crate::coinbase;
 
+mod repeats;
+
 const SECOND: i64 = 1_000_000;
 
 /// A feed whose frames arrive at the time that they carry, in seconds since [`START`].
@@ -434,18 +436,6 @@ fn what_is_not_wanted_is_counted_and_gone() {
     );
     assert_eq!(feed.frame(&matched("C", 1, 1.0)), "C1 C~");
     assert_eq!(feed.translator.counts().trades.new, 3);
-}
-
-#[test]
-fn an_earlier_process_is_continued() {
-    let mut feed = Feed::new(Exchange::CoinbaseExchange);
-    let last_trade_at = EventTime::from_us(START * SECOND);
-    feed.translator
-        .resume("A", Series::starting(10), last_trade_at);
-    assert_eq!(
-        feed.frame(&traded("last_match", "A", 14, 5.0)),
-        "A[11-13]@0 A14"
-    );
 }
 
 #[test]
