@@ -224,9 +224,21 @@ pub async fn publish(
     tenant: &TenantId,
     records: &[Record],
 ) -> anyhow::Result<()> {
+    let records = records.iter().map(|(key, value)| (&key[..], &value[..]));
+    publish_each(publisher, tenant, records).await
+}
+
+/// The same with keys and values that lie anywhere.
+///
+/// # Errors
+/// When one is not taken.
+pub async fn publish_each<'a>(
+    publisher: &Publisher,
+    tenant: &TenantId,
+    records: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+) -> anyhow::Result<()> {
     let topic = tenant.topic(Stream::Events).to_string();
     let records: Vec<_> = records
-        .iter()
         .map(|(key, value)| Outgoing::keyed(&topic, key, value))
         .collect();
     let undelivered = publisher.publish(&records).await;

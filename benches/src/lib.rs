@@ -6,6 +6,7 @@
 pub mod digest;
 pub mod installation;
 pub mod process;
+pub mod step;
 pub mod trades;
 
 /// `--name value` pairs of the command line.

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use benches::installation::{Installation, Role, publish};
+use benches::installation::{Installation, Role, publish_each};
 use benches::{Args, percentile, process, trades};
 use runtime::clock;
 use schemas::ids::Stream;
@@ -125,10 +125,12 @@ impl Line {
                 // One batch is at most a tenth of a second's, however late we are.
                 let due = u64::try_from(due)?.min(count).min(next + rate / 10);
                 let now = EventTime::from_us(clock::now_us());
-                let records: Vec<_> = (next..due).map(|n| trades::live(first + n, now)).collect();
+                let mut batch = trades::Batch::default();
+                (next..due).for_each(|n| batch.push(first + n, now));
                 next = due;
                 let (publisher, tenant) = (publisher.clone(), tenant.clone());
-                publishing.spawn(async move { publish(&publisher, &tenant, &records).await });
+                publishing
+                    .spawn(async move { publish_each(&publisher, &tenant, batch.records()).await });
                 while publishing.len() > IN_FLIGHT_MAX {
                     publishing
                         .join_next()

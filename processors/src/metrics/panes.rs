@@ -7,6 +7,7 @@ mod slab;
 use hashbrown::HashMap;
 
 use super::layout::Carry;
+pub use packed::Packed;
 use packed::{PACKED_WORDS_MAX, WORDS_MAX};
 use slab::Slab;
 
@@ -110,10 +111,35 @@ impl Panes {
         if is_packed(slot) || word_count > WORDS_MAX || !self.carries(slot).is_empty() {
             return slot;
         }
-        let mut bytes = [0; PACKED_WORDS_MAX];
-        let size = packed::pack(self.open.words(slot), &mut bytes);
-        if size >= word_count {
+        let mut packed = [0; PACKED_WORDS_MAX];
+        let size = Packed::of(self.open.words(slot)).fill(&mut packed);
+        let Some(place) = self.keep(&packed[..size]) else {
             return slot;
+        };
+        self.open.give(slot);
+        place
+    }
+
+    /// Puts a window back from packed bytes of as many words as these windows have; it stays packed
+    /// when it is done, which one with carries never is.
+    pub fn put_back(&mut self, packed: &Packed, is_done: bool) -> Slot {
+        if is_done {
+            let mut words = [0; PACKED_WORDS_MAX];
+            let size = packed.fill(&mut words);
+            if let Some(place) = self.keep(&words[..size]) {
+                return place;
+            }
+        }
+        let slot = self.open.take();
+        packed.unpack(self.open.words_mut(slot));
+        slot
+    }
+
+    /// Takes a place for packed words, where they are fewer than the window's.
+    fn keep(&mut self, packed: &[u64]) -> Option<Slot> {
+        let size = packed.len();
+        if size >= self.word_count() {
+            return None;
         }
         while self.packed.len() < size {
             self.packed.push(Slab::new(self.packed.len() + 1));
@@ -123,11 +149,10 @@ impl Panes {
         if index > INDEX {
             // 67 million of one size: the others stay as they are.
             slab.give(index);
-            return slot;
+            return None;
         }
-        slab.words_mut(index).copy_from_slice(&bytes[..size]);
-        self.open.give(slot);
-        PACKED | (size as Slot) << INDEX_BITS | index
+        slab.words_mut(index).copy_from_slice(packed);
+        Some(PACKED | (size as Slot) << INDEX_BITS | index)
     }
 
     /// Adds carries to a window's.

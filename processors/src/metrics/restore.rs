@@ -9,10 +9,39 @@ use runtime::step::{Counts, StateError};
 use super::clock::Clock;
 use super::definitions::Definitions;
 use super::layout::Carry;
-use super::panes::{Panes, Slot};
-use super::series::{Beginning, Entry, NO_SLOT, Series, position};
-use super::state::{FORMAT, PARTIAL, TOUCHED, number, parse_window_key, wrong};
+use super::panes::{Packed, Panes, Slot};
+use super::series::{Beginning, CompiledMeter, Entry, NO_SLOT, Run, Series, position};
+use super::state::{FORMAT, PACKED, PARTIAL, Restored, TOUCHED, number, parse_window_key, wrong};
 use super::step::{MetricsStep, WindowKey, is_short};
+
+fn other_length() -> StateError {
+    StateError::new("cells of another length")
+}
+
+/// Where a group's meter stands among those that were named.
+fn name_index(names: &mut Vec<(Box<str>, i64)>, id: &str, version: i64) -> Result<u16, StateError> {
+    let known = names
+        .iter()
+        .position(|(of, v)| **of == *id && *v == version);
+    let index = known.unwrap_or_else(|| {
+        names.push((id.into(), version));
+        names.len() - 1
+    });
+    u16::try_from(index).map_err(|_| StateError::new("more meters than can be"))
+}
+
+fn read_carries(r: &mut Reader<'_>) -> Result<Vec<Carry>, StateError> {
+    let count = r.long("carries").map_err(wrong)?;
+    let mut carries: Vec<Carry> = vec![];
+    for _ in 0..count {
+        let word = r.long("carry").map_err(wrong)?;
+        let word = u16::try_from(word).map_err(|_| StateError::new("a carry's word"))?;
+        let carry = r.bytes("carry").map_err(wrong)?.try_into();
+        let carry = carry.map_err(|_| StateError::new("a carry has 16 bytes"))?;
+        carries.push((word, i128::from_le_bytes(carry)));
+    }
+    Ok(carries)
+}
 
 impl MetricsStep {
     pub(super) fn restore_record(
@@ -55,14 +84,16 @@ impl MetricsStep {
     }
 
     fn restore_series(&mut self, id: u32, body: Option<&[u8]>) -> Result<(), StateError> {
-        let series = self.series_at(id);
+        self.series_at(id);
+        let series = &mut self.series[id as usize];
         let Some(body) = body else {
             *series = Series::vacant();
             return Ok(());
         };
         let mut r: Reader<'_> = Reader::new(body);
-        let meter = r.text("meter").map_err(wrong)?.as_str().into();
-        series.meter_name = Some((meter, r.long("version").map_err(wrong)?));
+        let id = r.text("meter").map_err(wrong)?.as_str();
+        let version = r.long("version").map_err(wrong)?;
+        series.meter = Some(name_index(&mut self.restored.names, id, version)?);
         let subject = r.long("subject").map_err(wrong)?;
         series.subject = u32::try_from(subject).map_err(|_| StateError::new("a subject's id"))?;
         series.partial_until = EventTime::from_us(r.long("partial_until").map_err(wrong)?);
@@ -82,6 +113,13 @@ impl MetricsStep {
         &mut self.series[id as usize]
     }
 
+    fn run_at(&mut self, key: WindowKey) -> &mut Run {
+        let run = usize::from(key.run);
+        let room = self.restored.run_count.max(run + 1);
+        self.restored.run_count = room;
+        self.series_at(key.series).run_mut(run, room)
+    }
+
     fn restore_window(&mut self, key: WindowKey, body: Option<&[u8]>) -> Result<(), StateError> {
         self.take_window(key);
         let Some([flags, body @ ..]) = body else {
@@ -94,13 +132,15 @@ impl MetricsStep {
         let mut r: Reader<'_> = Reader::new(body);
         let revision = r.long("revision").map_err(wrong)?;
         let revision = u32::try_from(revision).map_err(|_| StateError::new("a revision"))?;
-        let slot = self.restore_cells(key, revision, &mut r)?;
+        let is_packed = flags & PACKED != 0;
+        let slot = self.restore_cells(key, (revision, is_packed), &mut r)?;
         r.end().map_err(wrong)?;
         let mut entry = Entry::restored(key.start_us, slot, revision, flags & PARTIAL != 0);
         if flags & TOUCHED != 0 {
             entry.mark_touched();
         }
-        let run = self.series_at(key.series).run_mut(usize::from(key.run));
+        let run = self.run_at(key);
+        run.make_room();
         let entries = if key.is_pane {
             &mut run.panes
         } else {
@@ -117,36 +157,40 @@ impl MetricsStep {
     fn restore_cells(
         &mut self,
         key: WindowKey,
-        revision: u32,
+        (revision, is_packed): (u32, bool),
         r: &mut Reader<'_>,
     ) -> Result<Slot, StateError> {
-        let words = r.bytes("cells").map_err(wrong)?;
-        let carry_count = r.long("carries").map_err(wrong)?;
-        if words.is_empty() {
+        let word_count = match is_packed {
+            true => Some(r.long("words").map_err(wrong)?),
+            false => None,
+        };
+        let cells = r.bytes("cells").map_err(wrong)?;
+        let mut carries = read_carries(r)?;
+        if cells.is_empty() {
             return Ok(NO_SLOT);
         }
-        let memory = self.memory_for(words.len() / 8);
-        let slot = self.panes[memory].take();
-        let cells = self.panes[memory].words_mut(slot);
-        for (word, bytes) in cells.iter_mut().zip(words.chunks_exact(8)) {
-            *word = u64::from_le_bytes(bytes.try_into().expect("a chunk has 8 bytes"));
-        }
-        let mut carries: Vec<Carry> = vec![];
-        for _ in 0..carry_count {
-            let word = r.long("carry").map_err(wrong)?;
-            let word = u16::try_from(word).map_err(|_| StateError::new("a carry's word"))?;
-            let carry = r.bytes("carry").map_err(wrong)?.try_into();
-            let carry = carry.map_err(|_| StateError::new("a carry has 16 bytes"))?;
-            carries.push((word, i128::from_le_bytes(carry)));
-        }
-        self.panes[memory].add_carries(slot, &mut carries);
-        let slot = match revision {
-            0 => slot,
-            _ => self.panes[memory].pack(slot),
+        let (memory, slot) = if let Some(word_count) = word_count {
+            let packed = usize::try_from(word_count).ok();
+            let packed = packed.and_then(|count| Some((count, Packed::read(cells, count)?)));
+            let (word_count, packed) = packed.ok_or_else(other_length)?;
+            let memory = self.memory_for(word_count);
+            let is_done = revision > 0 && carries.is_empty();
+            (memory, self.panes[memory].put_back(&packed, is_done))
+        } else {
+            let (words, rest) = cells.as_chunks::<8>();
+            if !rest.is_empty() {
+                return Err(other_length());
+            }
+            let memory = self.memory_for(words.len());
+            let slot = self.panes[memory].take();
+            let places = self.panes[memory].words_mut(slot);
+            for (place, word) in places.iter_mut().zip(words) {
+                *place = u64::from_le_bytes(*word);
+            }
+            (memory, slot)
         };
-        self.series_at(key.series)
-            .run_mut(usize::from(key.run))
-            .memory = u16::try_from(memory).ok();
+        self.panes[memory].add_carries(slot, &mut carries);
+        self.run_at(key).memory = u16::try_from(memory).ok();
         Ok(slot)
     }
 
@@ -255,7 +299,7 @@ impl MetricsStep {
 
     /// Binds what was restored together, and checks that nothing is missing.
     pub(super) fn build_derived(&mut self, definitions: &Definitions) -> Result<(), StateError> {
-        let meters = std::mem::take(&mut self.restored).meters;
+        let Restored { meters, names, .. } = std::mem::take(&mut self.restored);
         for named in &definitions.meters {
             let known = meters
                 .get(named.id.as_str())
@@ -267,8 +311,14 @@ impl MetricsStep {
         }
         self.new_meters.clear();
         self.install(definitions);
+        let in_force = |(id, version): &(Box<str>, i64)| {
+            let mut meters = self.meters.iter();
+            let is_it = |m: &CompiledMeter| m.id == *id && m.version == *version;
+            meters.position(|meter| meter.as_ref().is_some_and(is_it))
+        };
+        let in_force: Vec<_> = names.iter().map(in_force).collect();
         for id in 0..self.series.len() as u32 {
-            self.bind_series(id)?;
+            self.bind_series(id, &in_force)?;
         }
         for subject in 0..self.subjects.len() as u32 {
             if self.subjects.name(subject).is_empty() {
@@ -280,22 +330,18 @@ impl MetricsStep {
         Ok(())
     }
 
-    fn bind_series(&mut self, id: u32) -> Result<(), StateError> {
+    /// `in_force` says which meter each of the names is.
+    fn bind_series(&mut self, id: u32, in_force: &[Option<usize>]) -> Result<(), StateError> {
         let missing = |what: &str| Err(StateError::new(format!("series {id}: {what}")));
         let series = &mut self.series[id as usize];
-        let Some((name, version)) = series.meter_name.take() else {
+        let Some(name) = series.meter.take() else {
             if !series.is_empty() {
                 return missing("windows without their group");
             }
             self.free_series.push(id);
             return Ok(());
         };
-        let is_it = |m: &super::series::CompiledMeter| m.id == name && m.version == version;
-        let found = self
-            .meters
-            .iter()
-            .position(|meter| meter.as_ref().is_some_and(is_it));
-        let Some(at) = found else {
+        let Some(at) = in_force[usize::from(name)] else {
             return missing("its meter is not in force");
         };
         let meter = self.meters[at].as_ref().expect("found above");

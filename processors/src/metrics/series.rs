@@ -303,10 +303,9 @@ pub fn position(entries: &VecDeque<Entry>, start_us: i64) -> Result<usize, usize
 /// A group of a meter.
 #[derive(Debug)]
 pub struct Series {
-    /// Index of the meter in force; `None` for a place that is free, or not restored yet.
+    /// Index of the meter in force, or until a restore has ended, of its name among those that the
+    /// state has; `None` for a place that is free, or not restored yet.
     pub meter: Option<u16>,
-    /// The meter's id and version as the state names it, until the restore has ended.
-    pub meter_name: Option<(Box<str>, i64)>,
     /// Whose clock it runs on.
     pub subject: u32,
     /// The group's canonical text.
@@ -331,7 +330,6 @@ impl Series {
     pub fn vacant() -> Self {
         Self {
             meter: None,
-            meter_name: None,
             subject: u32::MAX,
             group: "".into(),
             values: [].into(),
@@ -342,9 +340,10 @@ impl Series {
         }
     }
 
-    /// The run of that index, made when there is none.
-    pub fn run_mut(&mut self, at: usize) -> &mut Run {
+    /// The run of that index, made when there is none, with room for so many.
+    pub fn run_mut(&mut self, at: usize, room: usize) -> &mut Run {
         if self.runs.len() <= at {
+            self.runs.reserve_exact(room.max(at + 1) - self.runs.len());
             self.runs.resize_with(at + 1, Run::default);
         }
         &mut self.runs[at]

@@ -10,6 +10,8 @@
 //! | `m` meter | version, subjects that were there before it, the clock when it began |
 //! | `n` | the five counts |
 //!
+//! Cells lie packed where they can be, behind their number of words, and a flag says so; else their
+//! words lie there as they are.
 //! Records may come in any order: compaction leaves the latest of each key where it lies.
 
 use std::collections::BTreeMap;
@@ -18,6 +20,7 @@ use schemas::wire::{DecodeError, avro};
 
 use runtime::step::{Output, StateError, Step};
 
+use super::panes::Packed;
 use super::series::{Beginning, NO_SLOT, position};
 use super::step::{Gone, MetricsStep, WindowKey};
 
@@ -28,12 +31,17 @@ const CHUNK_IDS_MAX: usize = 4_096;
 
 pub(super) const PARTIAL: u8 = 1;
 pub(super) const TOUCHED: u8 = 2;
+pub(super) const PACKED: u8 = 4;
 
 /// What a restore has read and cannot place yet.
 #[derive(Debug, Default)]
 pub(super) struct Restored {
     /// Per meter id: version, and where it began.
     pub(super) meters: BTreeMap<Box<str>, (i64, Beginning)>,
+    /// The meters that groups name: id and version.
+    pub(super) names: Vec<(Box<str>, i64)>,
+    /// The most runs that a group has: others will have as many.
+    pub(super) run_count: usize,
 }
 
 impl MetricsStep {
@@ -175,10 +183,17 @@ impl MetricsStep {
         let value = |v: &mut Vec<u8>| {
             v.push(FORMAT);
             let partial = if entry.is_partial() { PARTIAL } else { 0 };
-            v.push(partial | if entry.is_touched() { TOUCHED } else { 0 });
+            let touched = if entry.is_touched() { TOUCHED } else { 0 };
+            let is_packed = entry.slot != NO_SLOT && Packed::can_be_of(whole.words.len());
+            v.push(partial | touched | if is_packed { PACKED } else { 0 });
             avro::put_long(v, i64::from(entry.revision()));
-            avro::put_long(v, whole.words.len() as i64 * 8);
-            v.extend(whole.words.iter().flat_map(|word| word.to_le_bytes()));
+            if is_packed {
+                avro::put_long(v, whole.words.len() as i64);
+                avro::put_bytes(v, Packed::of(&whole.words).as_bytes());
+            } else {
+                avro::put_long(v, whole.words.len() as i64 * 8);
+                v.extend(whole.words.iter().flat_map(|word| word.to_le_bytes()));
+            }
             avro::put_long(v, whole.carries.len() as i64);
             for (word, carry) in &whole.carries {
                 avro::put_long(v, i64::from(*word));
