@@ -27,9 +27,11 @@ have() { command -v "$1" >/dev/null 2>&1; }
 servers_are_elsewhere() { [[ -n ${PULSE_KAFKA_BROKERS:-} && -n ${PULSE_CLICKHOUSE_URL:-} ]]; }
 
 check_system() {
-    servers_are_elsewhere && return
     local system
     system="$(uname -s) on $(uname -m)"
+    [[ $system == Linux* ]] || fail "PulseStream runs on Linux, in a virtual machine as well; this" \
+        "is $system"
+    servers_are_elsewhere && return
     [[ $system == 'Linux on x86_64' ]] || fail "the local Kafka and ClickHouse are for Linux on" \
         "x86_64; on $system, $own_servers"
     [[ $(getconf GNU_LIBC_VERSION 2>/dev/null) == glibc* ]] || fail "the local ClickHouse needs" \
@@ -98,6 +100,8 @@ check_room() {
     free_mb=$(available_mb "$target")
     [[ $free_mb -ge $need_mb ]] || fail "this needs $need_mb MB of free disk for $target and $cache;" \
         "there are $free_mb MB"
+    # Said the first time, before anything is fetched.
+    [[ -d $target/debug ]] || say "this takes up to $need_mb MB of disk, of which $free_mb MB are free"
     [[ -r /proc/meminfo ]] || return 0
     local total_mb
     total_mb=$(awk '$1 == "MemTotal:" { print int($2 / 1024) }' /proc/meminfo)
@@ -144,6 +148,7 @@ install_toolchain() {
 }
 
 check_system
+check_room
 
 lacking=$(missing)
 if [[ -n $lacking && $EUID -eq 0 ]] && have apt-get; then
@@ -173,5 +178,3 @@ elif [[ -n $lacking ]] || ! cargo_is_there; then
     fail "this installs it: $command"
 fi
 install_toolchain
-
-check_room

@@ -13,6 +13,7 @@ use runtime::fate::Backoff;
 use runtime::health::{Condition, Health};
 use runtime::kafka::KafkaConfig;
 use runtime::service::Shutdown;
+use schemas::control::Channel;
 use schemas::time::EventTime;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -148,6 +149,9 @@ impl Connection {
         let before = self.parts.translator.want(wanted, now(), &mut self.out);
         // What markets leave behind that nobody wants any more is still for those who wanted them.
         self.deliver().await?;
+        for product in next.with_more(Channel::Quotes, &self.current) {
+            self.parts.translator.forget_quote(product);
+        }
         self.current = next;
         self.parts.delivery.retain(&self.current);
         Ok(before)
@@ -181,8 +185,10 @@ impl Connection {
         match tokio::task::spawn_blocking(read).await {
             Ok(Ok(published)) => {
                 for (product, published) in published {
-                    let last = published.trades.as_ref().map(|trades| trades.series.last());
-                    tracing::info!(feed = feed.feed, product, last, "goes on behind this trade");
+                    if let Some(trades) = &published.trades {
+                        let (feed, last) = (feed.feed, trades.series.last());
+                        tracing::info!(feed, product, last, "goes on behind this trade");
+                    }
                     self.parts.translator.resume(&product, published);
                 }
             }
@@ -270,7 +276,6 @@ impl Connection {
     async fn take(&mut self, incoming: Result<Incoming, Ended>) -> Result<(), SessionError> {
         let at = now();
         match incoming {
-            Ok(Incoming::Sign) => {}
             Ok(Incoming::Text(text)) => {
                 let read = self.parts.translator.translate(&text, at, &mut self.out);
                 self.deliver().await?;

@@ -50,8 +50,8 @@ pub struct TradeCounts {
 pub struct Published {
     /// Its trades, when there are any.
     pub trades: Option<PublishedTrades>,
-    /// Its latest quote, when there is one.
-    pub last_quote: Option<PublishedQuote>,
+    /// The identity of the latest quote of all who want quotes, when they have the same.
+    pub last_quote_id: Option<String>,
 }
 
 /// Trades that were published.
@@ -61,15 +61,6 @@ pub struct PublishedTrades {
     pub series: Series,
     /// The latest of their times.
     pub last_at: EventTime,
-}
-
-/// A quote that was published; the earlier one is the lesser.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct PublishedQuote {
-    /// Its time.
-    pub at: EventTime,
-    /// Its identity.
-    pub event_id: String,
 }
 
 /// A market's state. It outlives connections: what an exchange sends again is recognised, and what
@@ -87,8 +78,8 @@ pub struct Market {
     /// When the subscription began whose snapshot of trades has not come: until it has, no hole is
     /// declared, because it may bring what is missing.
     awaits_snapshot: Option<EventTime>,
-    /// The identity of the latest quote: a subscription begins with it, and so it comes again when
-    /// nothing happened since.
+    /// The identity of the latest quote. A subscription to the Exchange feed begins with it, so it
+    /// comes again when nothing happened since; the Advanced feed dates it anew.
     last_quote_id: String,
     held: Vec<Event>,
     held_since: Option<Seen>,
@@ -127,9 +118,14 @@ impl Market {
             self.last_at = trades.last_at;
             self.resumed_at = trades.last_at;
         }
-        if let Some(quote) = published.last_quote {
-            self.last_quote_id = quote.event_id;
+        if let Some(quote_id) = published.last_quote_id {
+            self.last_quote_id = quote_id;
         }
+    }
+
+    /// Says the latest quote again when it comes again.
+    pub fn forget_quote(&mut self) {
+        self.last_quote_id.clear();
     }
 
     /// True while something waits for time to pass.
@@ -247,7 +243,8 @@ impl Market {
 
     /// Takes a quote: out at once, or held until the subscription's first trades.
     ///
-    /// Returns false for one that says what the one before it said, which is not published again.
+    /// Returns false for the one before it again, time and numbers alike, which is not published
+    /// again.
     pub fn quote(
         &mut self,
         quote: &Quote<'_>,

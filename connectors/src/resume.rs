@@ -4,7 +4,8 @@
 //! Bounded: the last [`TAIL_COUNT`] records of each partition that holds a wanted market. A market
 //! that is not in them begins anew with its first trade, and so does all when the tail cannot be
 //! read. Where several tenants have a market, the one that is furthest behind counts, since its
-//! trades and quotes are the ones that may be missing; the others get some of theirs twice.
+//! trades are the ones that may be missing; the others get some of theirs twice. The latest quote
+//! counts as published where all of them have the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use schemas::ids::{Stream, TenantId};
 use schemas::murmur2::partition_of;
 use schemas::time::EventTime;
 
-use crate::market::{Published, PublishedQuote, PublishedTrades};
+use crate::market::{Published, PublishedTrades};
 use crate::series::Series;
 use crate::subscription::{Audience, Subscriptions};
 
@@ -51,7 +52,7 @@ pub fn published(
 ) -> Result<BTreeMap<String, Published>, ResumeError> {
     let admin = Admin::new(kafka)?;
     let mut trades: BTreeMap<String, PublishedTrades> = BTreeMap::new();
-    let mut quotes: BTreeMap<String, Option<PublishedQuote>> = BTreeMap::new();
+    let mut quotes: BTreeMap<String, BTreeSet<Option<String>>> = BTreeMap::new();
     for tenant in wishes.tenants(&Audience::Feed) {
         let products = |channel| products(wishes, tenant, channel);
         let wanted = [Channel::Trades, Channel::Quotes].map(products);
@@ -72,25 +73,29 @@ pub fn published(
             }
         }
         for product in with_quotes {
-            // None is the least: who has no quote yet gets the first that comes.
-            let seen = tails.get(&product).and_then(|tail| tail.quote.clone());
-            let held = quotes.entry(product).or_insert_with(|| seen.clone());
-            *held = seen.min(held.take());
+            let tail = tails.get(&product);
+            let quote_id = tail.and_then(|tail| tail.quote_id.clone());
+            quotes.entry(product).or_default().insert(quote_id);
         }
     }
     Ok(joined(trades, quotes))
 }
 
+/// `quotes` are the latest of each tenant, none for one who has none.
 fn joined(
     trades: BTreeMap<String, PublishedTrades>,
-    quotes: BTreeMap<String, Option<PublishedQuote>>,
+    quotes: BTreeMap<String, BTreeSet<Option<String>>>,
 ) -> BTreeMap<String, Published> {
     let mut published: BTreeMap<String, Published> = BTreeMap::new();
     for (product, trades) in trades {
         published.entry(product).or_default().trades = Some(trades);
     }
-    for (product, quote) in quotes {
-        published.entry(product).or_default().last_quote = quote;
+    for (product, mut latest) in quotes {
+        if latest.len() == 1
+            && let Some(Some(quote_id)) = latest.pop_first()
+        {
+            published.entry(product).or_default().last_quote_id = Some(quote_id);
+        }
     }
     published
 }
@@ -151,7 +156,7 @@ fn read_tail(
 struct Tail {
     trades: BTreeMap<i64, EventTime>,
     gaps: Vec<(i64, i64)>,
-    quote: Option<PublishedQuote>,
+    quote_id: Option<String>,
 }
 
 impl Tail {
@@ -164,12 +169,7 @@ impl Tail {
             }
             Some(EventType::Gap) => self.gaps.extend(named(event)),
             // The order of the log is the exchange's; times may be equal.
-            Some(EventType::Quote) => {
-                self.quote = Some(PublishedQuote {
-                    at: event.occurred_at,
-                    event_id: event.event_id.as_str().to_owned(),
-                });
-            }
+            Some(EventType::Quote) => self.quote_id = Some(event.event_id.as_str().to_owned()),
             _ => {}
         }
     }
@@ -242,5 +242,41 @@ mod tests {
         );
         assert_eq!((open[0].first, open[0].last), (15, 16));
         assert_eq!(Tail::default().trades(EventTime::from_ms(0)), None);
+    }
+
+    #[test]
+    fn the_latest_quote_counts_where_all_have_the_same() {
+        let quotes = |latest: &[Option<&str>]| {
+            let latest = latest.iter().map(|id| id.map(str::to_owned)).collect();
+            let quotes = BTreeMap::from([("A".to_owned(), latest)]);
+            let published = joined(BTreeMap::new(), quotes);
+            published.get("A").and_then(|p| p.last_quote_id.clone())
+        };
+        assert_eq!(quotes(&[Some("q")]).as_deref(), Some("q"));
+        assert_eq!(quotes(&[Some("q"), Some("q")]).as_deref(), Some("q"));
+        assert_eq!(quotes(&[Some("q"), Some("p")]), None);
+        assert_eq!(quotes(&[Some("q"), None]), None);
+        assert_eq!(quotes(&[None]), None);
+    }
+
+    #[test]
+    fn the_latest_quote_is_the_last_in_the_log() {
+        let mut tail = Tail::default();
+        for at_ms in [7, 9, 8] {
+            let quote = crate::exchange::Quote {
+                product: "A".into(),
+                occurred_at: None,
+                sequence: Some(at_ms),
+                best_bid: None,
+                best_ask: None,
+                metrics: vec![("price", Decimal::ONE)],
+            };
+            let at = EventTime::from_ms(at_ms);
+            let event = MarketName::new("coinbase", "A").quote(&quote, at, at);
+            let mut bytes = vec![];
+            event.encode(&mut bytes);
+            tail.take(&EventView::decode(&bytes).unwrap());
+            assert_eq!(tail.quote_id.as_deref(), Some(event.event_id.as_str()));
+        }
     }
 }

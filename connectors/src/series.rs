@@ -145,7 +145,7 @@ impl Series {
     pub fn observe(&mut self, number: i64, seen: Seen, after: EventTime) -> Arrival {
         self.came_last = self.came_last.max(number);
         if number > self.last {
-            if number - self.last > 1 {
+            if number.saturating_sub(self.last) > 1 {
                 self.suspect(self.last + 1, number - 1, seen, after);
             }
             self.last = number;

@@ -148,6 +148,17 @@ impl Subscriptions {
         tenants.into_iter().flatten()
     }
 
+    /// The products of which some tenant wants this channel who did not want it in `before`.
+    pub fn with_more(&self, channel: Channel, before: &Self) -> impl Iterator<Item = &str> {
+        let wanted = self.by_market.get(&channel).into_iter().flatten();
+        let more = wanted.filter(move |(product, tenants)| {
+            let then = before.by_market.get(&channel);
+            let then = then.and_then(|products| products.get(*product));
+            then.is_none_or(|then| !tenants.is_subset(then))
+        });
+        more.map(|(product, _)| product.as_str())
+    }
+
     /// Names that were left out.
     pub fn refused(&self) -> &[String] {
         &self.refused

@@ -23,8 +23,8 @@ const FRAMES: Metric = Metric {
 const CONTENTS: Metric = Metric {
     name: "pulse_connector_unused_total",
     doc: "Contents of frames that nothing uses: skipped (other channels), unwanted (other \
-          products), undated (quotes of markets that never traded), unchanged (quotes that say \
-          what the one before them said).",
+          products), undated (quotes of markets that never traded), unchanged (quotes that are \
+          the one before them again, time and numbers alike).",
 };
 const HEARTBEATS: Metric = Metric {
     name: "pulse_connector_heartbeats_total",

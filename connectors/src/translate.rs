@@ -61,7 +61,7 @@ pub struct FrameCounts {
     pub heartbeats: u64,
     /// Quotes of markets that never traded, which have no time.
     pub undated: u64,
-    /// Quotes that say what the one before them said.
+    /// Quotes that are the one before them again, time and numbers alike.
     pub unchanged: u64,
     /// What became of trades.
     pub trades: TradeCounts,
@@ -160,6 +160,13 @@ impl Translator {
         if let Some(market) = self.markets.get_mut(product) {
             market.resume(published);
             self.unsettled.insert(product.to_owned());
+        }
+    }
+
+    /// Somebody wants a market's quotes who did not: its latest is said again when it comes again.
+    pub fn forget_quote(&mut self, product: &str) {
+        if let Some(market) = self.markets.get_mut(product) {
+            market.forget_quote();
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Silence is measured in bytes, not frames, and only while somebody waits for a frame: a depth
 //! snapshot that takes seconds to arrive is no silence, and neither is time that the log took.
+//! Pings are none of these bytes: a feed that has nothing to say sends heartbeats.
 
 use std::io;
 use std::pin::Pin;
@@ -39,8 +40,6 @@ pub enum Incoming {
     Text(Utf8Bytes),
     /// A binary frame.
     Binary(Bytes),
-    /// A sign of life that says nothing: a ping, which was answered, or a pong.
-    Sign,
 }
 
 /// Why a connection ended, or never came to be.
@@ -70,6 +69,47 @@ pub enum Ended {
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<Watched>>,
     activity: Activity,
+    /// Since the last frame, over calls that were dropped.
+    wait: Option<Wait>,
+}
+
+/// A frame is waited for.
+struct Wait {
+    since: Instant,
+    /// When something other than a ping last arrived.
+    heard: Instant,
+    /// Bytes that had arrived when that was known.
+    mark: u64,
+}
+
+/// What may come around a ping's payload: its own head, and a TLS record's head and tag.
+const PING_OVERHEAD_BYTES: u64 = 64;
+
+impl Wait {
+    fn begin(activity: &Activity) -> Self {
+        let now = clock::monotonic();
+        Self {
+            since: now,
+            heard: now,
+            mark: activity.bytes(),
+        }
+    }
+
+    fn heard(&self, activity: &Activity) -> Instant {
+        match activity.bytes() > self.mark {
+            true => activity.last().max(self.heard),
+            false => self.heard,
+        }
+    }
+
+    /// Takes a ping out of what has arrived.
+    fn pinged(&mut self, payload_bytes: usize, activity: &Activity) {
+        let arrived = activity.bytes();
+        if arrived - self.mark > payload_bytes as u64 + PING_OVERHEAD_BYTES {
+            self.heard = activity.last().max(self.heard);
+        }
+        self.mark = arrived;
+    }
 }
 
 impl Socket {
@@ -103,7 +143,11 @@ impl Socket {
         config.max_frame_size = Some(FRAME_BYTES_MAX);
         let connected = client_async_tls_with_config(request, stream, Some(config), None);
         let (stream, _) = connected.await?;
-        Ok(Self { stream, activity })
+        Ok(Self {
+            stream,
+            activity,
+            wait: None,
+        })
     }
 
     /// Sends frames.
@@ -118,25 +162,37 @@ impl Socket {
         Ok(())
     }
 
-    /// The next frame. Dropping the future loses nothing.
+    /// The next frame. Dropping the future loses nothing, and the next call waits on.
     ///
     /// # Errors
     /// Why the connection ended.
     pub async fn next(&mut self) -> Result<Incoming, Ended> {
-        let began = clock::monotonic();
+        let Self {
+            stream,
+            activity,
+            wait,
+        } = self;
         loop {
-            let heard = self.activity.last().max(began);
-            let deadline = (heard + SILENCE_MAX).min(began + FRAME_WAIT);
-            let next = tokio::time::timeout_at(deadline.into(), self.stream.next());
-            match next.await {
-                Ok(Some(Ok(message))) => return incoming(message),
+            let current = wait.get_or_insert_with(|| Wait::begin(activity));
+            let frame_by = current.since + FRAME_WAIT;
+            let deadline = (current.heard(activity) + SILENCE_MAX).min(frame_by);
+            // The stream is asked first, so what has arrived already is never silence.
+            match tokio::time::timeout_at(deadline.into(), stream.next()).await {
+                Ok(Some(Ok(Message::Ping(payload) | Message::Pong(payload)))) => {
+                    current.pinged(payload.len(), activity);
+                }
+                Ok(Some(Ok(message))) => {
+                    *wait = None;
+                    return incoming(message);
+                }
                 Ok(Some(Err(error))) => return Err(error.into()),
                 Ok(None) => return Err(Ended::Closed("without a word".into())),
-                Err(_) => {}
-            }
-            let now = clock::monotonic();
-            if now >= began + FRAME_WAIT || now >= self.activity.last().max(began) + SILENCE_MAX {
-                return Err(Ended::Silent(now - began));
+                Err(_) => {
+                    let (now, heard) = (clock::monotonic(), current.heard(activity));
+                    if now >= frame_by || now >= heard + SILENCE_MAX {
+                        return Err(Ended::Silent(now - current.since));
+                    }
+                }
             }
         }
     }
@@ -151,7 +207,9 @@ fn incoming(message: Message) -> Result<Incoming, Ended> {
     match message {
         Message::Text(text) => Ok(Incoming::Text(text)),
         Message::Binary(bytes) => Ok(Incoming::Binary(bytes)),
-        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(Incoming::Sign),
+        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+            Err(Ended::Failed("a frame that is none".into()))
+        }
         Message::Close(None) => Err(Ended::Closed("without a reason".into())),
         Message::Close(Some(close)) => {
             let code = u16::from(close.code);
@@ -184,11 +242,12 @@ impl From<Error> for Ended {
     }
 }
 
-/// When bytes last arrived.
+/// How many bytes arrived, and when the last of them.
 #[derive(Clone)]
 struct Activity {
     start: Instant,
     after_ms: Arc<AtomicU64>,
+    bytes: Arc<AtomicU64>,
 }
 
 impl Default for Activity {
@@ -196,15 +255,21 @@ impl Default for Activity {
         Self {
             start: clock::monotonic(),
             after_ms: Arc::default(),
+            bytes: Arc::default(),
         }
     }
 }
 
 impl Activity {
-    fn note(&self) {
+    fn note(&self, count: usize) {
         let after = clock::monotonic().saturating_duration_since(self.start);
         let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         self.after_ms.store(after_ms, Ordering::Relaxed);
+        self.bytes.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     fn last(&self) -> Instant {
@@ -226,8 +291,9 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.activity.note();
+        let count = buffer.filled().len() - before;
+        if count > 0 {
+            self.activity.note(count);
         }
         polled
     }
@@ -248,5 +314,95 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    const OFTEN: Duration = Duration::from_millis(200);
+
+    /// A server that does `act` with its only connection.
+    async fn served<F>(
+        act: impl FnOnce(WebSocketStream<TcpStream>) -> F,
+    ) -> (Socket, JoinHandle<()>)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let accept = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio_tungstenite::accept_async(stream).await.unwrap()
+        };
+        let (socket, stream) = tokio::join!(Socket::open(&url, &[]), accept);
+        let server = tokio::spawn(act(stream));
+        (socket.unwrap_or_else(|error| panic!("{error}")), server)
+    }
+
+    /// Waits as a session does, which looks at something else now and then.
+    async fn next(socket: &mut Socket) -> Result<Incoming, Ended> {
+        for _ in 0..300 {
+            if let Ok(next) = tokio::time::timeout(OFTEN, socket.next()).await {
+                return next;
+            }
+        }
+        panic!("neither a frame nor an end");
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_is_silent_however_often_one_looks() {
+        let (mut socket, server) = served(|stream| async {
+            let _open = stream;
+            std::future::pending::<()>().await;
+        })
+        .await;
+        assert!(matches!(next(&mut socket).await, Err(Ended::Silent(_))));
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn who_only_pings_is_silent() {
+        let (mut socket, server) = served(|mut stream| async move {
+            stream.send(Message::text("a")).await.unwrap();
+            let mut often = tokio::time::interval(OFTEN);
+            while stream.send(Message::Ping("b".into())).await.is_ok() {
+                often.tick().await;
+            }
+        })
+        .await;
+        let first = next(&mut socket).await;
+        assert!(matches!(first, Ok(Incoming::Text(text)) if text.as_str() == "a"));
+        assert!(matches!(next(&mut socket).await, Err(Ended::Silent(_))));
+        server.abort();
+    }
+
+    /// Longer than the longest silence.
+    #[tokio::test]
+    async fn a_frame_that_trickles_is_no_silence() {
+        const PART: usize = 200;
+        let parts = 2 * SILENCE_MAX.as_millis() / OFTEN.as_millis();
+        let (mut socket, server) = served(move |stream| async move {
+            use tokio::io::AsyncWriteExt;
+            let mut raw = stream.into_inner();
+            let length = u16::try_from(PART * parts as usize).unwrap();
+            let head = [&[0x81, 126][..], &length.to_be_bytes()].concat();
+            raw.write_all(&head).await.unwrap();
+            let mut often = tokio::time::interval(OFTEN);
+            for _ in 0..parts {
+                often.tick().await;
+                raw.write_all(&[b'x'; PART]).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        })
+        .await;
+        let whole = "x".repeat(PART * parts as usize);
+        let frame = next(&mut socket).await;
+        assert!(matches!(frame, Ok(Incoming::Text(text)) if text.as_str() == whole));
+        server.abort();
     }
 }

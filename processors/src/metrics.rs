@@ -2,10 +2,11 @@
 //!
 //! Each subject is a stream with a clock of its own ([`clock`]). A meter's group holds the subject,
 //! so every window has exactly one clock. Aggregates are compiled into cells ([`layout`]) that lie
-//! densely in memory ([`panes`]); a group's windows are a [`series`]. Identities of events that
-//! would not yet be late are remembered ([`ids`]). [`step`] puts these together, `fold` brings
-//! events into windows, `takeover` spares the longer ones most of that, `firing` says when windows
-//! fire and leave, `install` takes definitions into force and `state` writes everything down.
+//! densely in memory ([`panes`]); a group's windows are a [`series`], and what they compute is one
+//! of the [`meters`]. Identities of events that would not yet be late are remembered ([`ids`]).
+//! [`step`] puts these together, `fold` brings events into windows, `takeover` spares the longer
+//! ones most of that, `firing` says when windows fire and leave, `install` takes definitions into
+//! force and `state` writes everything down.
 
 pub mod clock;
 pub mod definitions;
@@ -17,6 +18,7 @@ pub mod ids;
 mod idset;
 mod install;
 pub mod layout;
+pub mod meters;
 pub mod panes;
 mod restore;
 pub mod series;

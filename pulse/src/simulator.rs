@@ -48,6 +48,7 @@ use tokio::task::JoinSet;
 
 pub use args::{SimulateArgs, run};
 pub use faults::FaultOptions;
+pub(crate) use replay::lines as recorded_lines;
 pub use replay::{ReplayError, ReplayOptions};
 pub use shared::SimulatorStatus;
 pub use truth::{TrueTrade, Truth};

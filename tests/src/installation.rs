@@ -296,6 +296,23 @@ impl Installation {
         sum.ok_or_else(|| format!("{role} shows no {name} with {label}"))
     }
 
+    /// What `pulse` prints, run to its end.
+    ///
+    /// # Panics
+    /// When it does not end well.
+    pub fn pulse(&self, arguments: &[&str]) -> String {
+        let mut command = std::process::Command::new(binary("pulse").unwrap());
+        let nothing = self.stack.folder().join("none");
+        command.arg("--data").arg(nothing).args(arguments);
+        command.envs(self.stack.environment());
+        let output = command
+            .env("PULSE_CONTROL_SECRET", SECRET)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Waits until the metrics processes have counted every event of these tenants, who are all
     /// that there are, and hold no short window open.
     ///

@@ -141,16 +141,15 @@ async fn a_successor_goes_on_where_the_killed_one_stopped() {
     installation.stop_all().await;
 }
 
-/// Killed once more, when no market moves: its subscription begins with the quotes and trades that
-/// its predecessor had last, and says none of them again.
+/// Killed once more, when no market moves: its subscription to the Exchange feed begins with the
+/// quotes that its predecessor had last, and says none of them again.
 async fn said_again(installation: &mut Installation, lines: &[Line]) {
     let connector = "pulse-coinbase-0";
     installation.kill_and_restart(connector).await;
-    eventually("the last trade of each market has come again", async || {
-        let figure = "pulse_connector_trades_total";
-        let (feed, fate) = ("coinbase_exchange", "repeated");
-        let label = format!("feed=\"{feed}\",fate=\"{fate}\"");
-        let count = installation.figure(connector, figure, &label).await?;
+    eventually("the last quote of each market has come again", async || {
+        let figure = "pulse_connector_unused_total";
+        let label = r#"feed="coinbase_exchange",fate="unchanged""#;
+        let count = installation.figure(connector, figure, label).await?;
         match count >= PRODUCTS.len() as f64 {
             true => Ok(()),
             false => Err(count.to_string()),
@@ -159,15 +158,49 @@ async fn said_again(installation: &mut Installation, lines: &[Line]) {
     .await;
     // In order: what it took is on the log then.
     installation.stop(connector).await;
-    for line in lines {
-        let mut log = OnLog::default();
-        for record in topic::read(&installation.kafka(), &line.topic(Stream::Events)) {
-            log.take(&record.value.unwrap());
-        }
-        let repeated: Vec<_> = log.quotes.iter().filter(|(_, count)| **count > 1).collect();
-        assert!(repeated.is_empty(), "{:?}: {repeated:?}", line.feed);
-        assert!(!log.quotes.is_empty());
+    let line = &lines[0];
+    assert_eq!(line.feed, Exchange::CoinbaseExchange);
+    let mut log = OnLog::default();
+    for record in topic::read(&installation.kafka(), &line.topic(Stream::Events)) {
+        log.take(&record.value.unwrap());
     }
+    let repeated: Vec<_> = log.quotes.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(repeated.is_empty(), "{repeated:?}");
+    assert!(!log.quotes.is_empty());
+}
+
+/// A connection on which nothing comes for longer than three seconds is given up and made anew, and
+/// the feed's own events say so, in their order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_feed_is_told_of_and_connected_again() {
+    let mut installation = Installation::start().await;
+    let source = Source::Market(market(54, 15));
+    let mut options = SimulatorOptions::new(source, Speed::Times(1.0));
+    options.faults = FaultOptions {
+        stall: 0.01,
+        stall_for: Duration::from_secs(20),
+        ..FaultOptions::default()
+    };
+    let line = line(&installation, FEEDS[1], options, &PRODUCTS).await;
+    connect(&mut installation, &[&line]).await;
+    eventually("a silence, and a connection after it", async || {
+        let said: Vec<String> = topic::read(&installation.kafka(), &line.topic(Stream::Events))
+            .iter()
+            .filter_map(|record| {
+                let event = EventView::decode(record.value.as_deref().unwrap()).unwrap();
+                let is_state =
+                    event.subject == "coinbase:feed" && event.event_type == "system_event";
+                is_state.then(|| event.tags.get("state").unwrap().as_str().to_owned())
+            })
+            .collect();
+        let order = ["connected", "silent", "resubscribing", "connected"];
+        match said.starts_with(&order.map(str::to_owned)) {
+            true => Ok(()),
+            false => Err(format!("{said:?}")),
+        }
+    })
+    .await;
+    installation.stop_all().await;
 }
 
 /// Frames of a recording that nobody can read, between those that everybody can.

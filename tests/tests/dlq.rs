@@ -5,10 +5,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
-use std::process::Command;
-
 use pulse::dlq::mark::Mark;
-use pulse::stack::binary;
 use runtime::kafka::Outgoing;
 use schemas::control::Limits;
 use schemas::ids::{Stream, TenantId};
@@ -45,17 +42,9 @@ impl Desk {
         self.tenant.topic(stream).to_string()
     }
 
-    /// What `pulse dlq` prints, run to its end.
     fn dlq(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(binary("pulse").unwrap());
-        command.envs(self.installation.stack.environment());
-        command
-            .arg("--data")
-            .arg(self.installation.stack.folder().join("none"));
-        command.arg("dlq").args(arguments);
-        let output = command.args(["--tenant", "acme"]).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        let all = [&["dlq"], arguments, &["--tenant", self.tenant.as_str()]].concat();
+        self.installation.pulse(&all)
     }
 
     fn json(&self, arguments: &[&str]) -> Value {

@@ -133,6 +133,10 @@ async fn garbage_ends_in_dead_letters_and_the_rest_flows_on() {
     for (reason, value) in refused {
         expect.entry(reason.into()).or_default().push(value);
     }
+    let listed = installation.pulse(&["dlq", "list", "--tenant", tenant.as_str(), "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let counts: BTreeMap<_, _> = expect.iter().map(|(of, all)| (of, all.len())).collect();
+    assert_eq!(listed["by_reason"], serde_json::json!(counts));
     assert_letters(&letters, &events, expect);
     assert_eq!(letters.len(), total - good.len());
     let fired = topic::read(&kafka, &tenant.topic(Stream::Metrics).to_string());

@@ -118,6 +118,13 @@ impl Line {
             ("PULSE_TRANSACTION_TIMEOUT_MS", "2000"),
         ];
         self.installation.role("pulse-metrics", "1", &session).await;
+        eventually("the second works on some partitions", async || {
+            match self.owned("pulse-metrics-1").await? {
+                0 => Err("none".to_owned()),
+                _ => Ok(()),
+            }
+        })
+        .await;
         self.installation.stop("pulse-metrics-1").await;
         self.installation.role("pulse-metrics", "2", &session).await;
         self.installation.roles["pulse-metrics-0"].process.freeze();
@@ -182,6 +189,8 @@ impl Line {
             assert_eq!(late.unwrap_or(0.0), 0.0, "{role} counted late events");
         }
         tables::assert_equal(&self.installation, &[(&self.tenant, Limits::default())]).await;
+        self.installation
+            .pulse(&["reconcile", "--tenant", self.tenant.as_str()]);
     }
 
     async fn check_rows(&self, expect: &[Trade]) {
@@ -280,6 +289,15 @@ async fn at_speed_10_over_three_disconnects() {
         ..PLAIN
     };
     check(Recording::Exchange, story).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_full_speed_over_three_disconnects() {
+    let story = Story {
+        disconnects: &[300, 900, 1_500],
+        ..PLAIN
+    };
+    check(Recording::Advanced, story).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

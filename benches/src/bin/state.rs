@@ -1,6 +1,6 @@
 //! The metrics step's state by itself, without a broker but for one restore: what an update of a
-//! window costs, and how fast a state is put back. What the step does alone is timed by its thread's
-//! CPU, what a broker does with it by the clock on the wall.
+//! window costs, and how fast a state is put back. What the step does alone is timed by its
+//! thread's CPU, what a broker does with it by the clock on the wall.
 //!
 //! `state [--windows N]`
 

@@ -105,9 +105,7 @@ impl MetricsStep {
 
     /// Fires one of a group's windows; gives the end of the next that has not fired.
     fn fire_run(&mut self, at: u16, id: u32, run_at: usize, upto_us: i64, out: &mut Output) -> i64 {
-        let width_us = self.meters[usize::from(at)]
-            .as_ref()
-            .map_or(0, |m| m.runs[run_at].width_us);
+        let width_us = self.meters.in_force(at).runs[run_at].width_us;
         let run = &self.series[id as usize].runs[run_at];
         let mut left = run.unfired_count;
         let mut next_end_us = NEVER;
@@ -145,9 +143,7 @@ impl MetricsStep {
     /// Fires one window, for the first time or as a correction.
     fn fire_one(&mut self, at: u16, key: WindowKey, out: &mut Output) {
         let Self { meters, series, .. } = self;
-        let meter = meters[usize::from(at)]
-            .as_ref()
-            .expect("the meter is in force");
+        let meter = meters.in_force(at);
         let spec = &meter.runs[usize::from(key.run)];
         let run = &mut series[key.series as usize].runs[usize::from(key.run)];
         let Ok(index) = position(&run.windows, key.start_us) else {
@@ -218,9 +214,7 @@ impl MetricsStep {
 
     fn emit(&mut self, at: u16, key: WindowKey, entry: Entry, out: &mut Output) {
         let Scratch { whole, results, .. } = &mut self.scratch;
-        let meter = self.meters[usize::from(at)]
-            .as_ref()
-            .expect("the meter is in force");
+        let meter = self.meters.in_force(at);
         let series = &self.series[key.series as usize];
         let run = usize::from(key.run);
         whole.fill((meter, series), run, &entry, &self.panes);
@@ -284,9 +278,7 @@ impl MetricsStep {
             gone,
             ..
         } = self;
-        let meter = meters[usize::from(at)]
-            .as_ref()
-            .expect("the meter is in force");
+        let meter = meters.in_force(at);
         let spec = &meter.runs[run_at];
         let run = &mut series[id as usize].runs[run_at];
         let mut last_end_us = i64::MIN;
@@ -330,7 +322,7 @@ impl MetricsStep {
         let mut oldest_us = self.subjects.ids[at].oldest_end_us();
         let mut next_us = NEVER;
         for (meter, id) in &self.subjects.series[at] {
-            let Some(meter) = &self.meters[usize::from(*meter)] else {
+            let Some(meter) = self.meters.get(*meter) else {
                 continue;
             };
             for (run, spec) in self.series[*id as usize].runs.iter().zip(&meter.runs) {

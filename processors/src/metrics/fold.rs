@@ -21,7 +21,7 @@ impl MetricsStep {
         of: EventType,
         event: &EventView<'_>,
     ) {
-        let Some(meter) = &self.meters[usize::from(at)] else {
+        let Some(meter) = self.meters.get(at) else {
             return;
         };
         if !meter.meter.filter.matches(of, event) {
@@ -55,13 +55,8 @@ impl MetricsStep {
     #[inline]
     fn fold_into(&mut self, at: u16, series: u32, sample: &Sample) {
         let lead = self.find_lead(at, series, sample.time_us);
-        let run_count = self.meters[usize::from(at)]
-            .as_ref()
-            .map_or(0, |m| m.runs.len());
-        for run in 0..run_count {
-            let takes_over = self.meters[usize::from(at)]
-                .as_ref()
-                .is_some_and(|m| m.runs[run].takes_over);
+        for run in 0..self.meters.in_force(at).runs.len() {
+            let takes_over = self.meters.in_force(at).runs[run].takes_over;
             match lead {
                 Lead::ShortestAgain if takes_over => {}
                 Lead::Shortest if takes_over => self.fold_run(at, series, run, sample, false),
@@ -78,9 +73,7 @@ impl MetricsStep {
         subject: SubjectId,
         event: &EventView<'_>,
     ) -> (Box<str>, Box<[Box<str>]>) {
-        let meter = self.meters[usize::from(at)]
-            .as_ref()
-            .expect("the meter is in force");
+        let meter = self.meters.in_force(at);
         let place = format!("{OTHER}/{}", self.place.partition);
         let own = self.subjects.name(subject);
         let own = if own == OTHER { place.as_str() } else { own };
@@ -130,12 +123,7 @@ impl MetricsStep {
         group: Box<str>,
         values: Box<[Box<str>]>,
     ) -> u32 {
-        let run_count = self.meters[usize::from(at)]
-            .as_ref()
-            .map_or(0, |m| m.runs.len());
-        let is_by_subject = self.meters[usize::from(at)]
-            .as_ref()
-            .is_some_and(|m| m.is_by_subject);
+        let meter = self.meters.in_force(at);
         let id = match self.free_series.pop() {
             Some(id) => id,
             None => {
@@ -150,12 +138,10 @@ impl MetricsStep {
             values,
             ..Series::vacant()
         };
-        series.runs.resize_with(run_count, Default::default);
-        if let Some(meter) = &self.meters[usize::from(at)] {
-            let seen = EventTime::from_us(self.scratch.seen_before_us);
-            series.partial_until = meter.beginning.partial_until(subject, seen);
-        }
-        if !is_by_subject {
+        series.runs.resize_with(meter.runs.len(), Default::default);
+        let seen = EventTime::from_us(self.scratch.seen_before_us);
+        series.partial_until = meter.beginning.partial_until(subject, seen);
+        if !meter.is_by_subject {
             self.groups.insert((subject, at, series.group.clone()), id);
         }
         self.series[id as usize] = series;
@@ -176,9 +162,7 @@ impl MetricsStep {
             scratch,
             ..
         } = self;
-        let meter = meters[usize::from(at)]
-            .as_ref()
-            .expect("the meter is in force");
+        let meter = meters.in_force(at);
         let spec = &meter.runs[run_at];
         if spec.is_hopping() {
             return self.fold_hopping(at, series_id, run_at, sample);
@@ -245,9 +229,7 @@ impl MetricsStep {
             scratch,
             ..
         } = self;
-        let meter = meters[usize::from(at)]
-            .as_ref()
-            .expect("the meter is in force");
+        let meter = meters.in_force(at);
         let spec = &meter.runs[run_at];
         let of = &mut series[series_id as usize];
         let subject = of.subject as usize;

@@ -17,14 +17,13 @@ impl MetricsStep {
             let same = |m: &NamedMeter| *m.id == *meter.id && m.version == meter.version;
             definitions.meters.iter().any(same)
         };
-        for at in 0..self.meters.len() {
-            if self.meters[at].as_ref().is_some_and(|meter| !keeps(meter)) {
-                self.drop_meter(at as u16);
-            }
+        let meters = self.meters.iter();
+        let dropped = meters.filter_map(|(at, meter)| (!keeps(meter)).then_some(at));
+        for at in dropped.collect::<Vec<_>>() {
+            self.drop_meter(at);
         }
         for named in &definitions.meters {
-            let same = |m: &CompiledMeter| *m.id == *named.id && m.version == named.version;
-            if !self.meters.iter().flatten().any(same) {
+            if self.meters.find(&named.id, named.version).is_none() {
                 let subject_count = self.subjects.len() as u32;
                 let at = self.now;
                 self.add_meter(named, Beginning { subject_count, at });
@@ -47,15 +46,7 @@ impl MetricsStep {
                 })
         };
         let meter = CompiledMeter::new(named, beginning, memory);
-        let at = match self.meters.iter().position(Option::is_none) {
-            Some(at) => at,
-            None => {
-                self.meters.push(None);
-                self.meters.len() - 1
-            }
-        };
-        self.meters[at] = Some(meter);
-        self.new_meters.push(at as u16);
+        self.new_meters.push(self.meters.add(meter));
     }
 
     /// Each event goes to its meters in the order of their ids, whatever places they have: who
@@ -63,16 +54,13 @@ impl MetricsStep {
     /// places.
     fn index_meters(&mut self) {
         self.by_type = Default::default();
-        let in_force = self.meters.iter().enumerate();
-        let mut in_order: Vec<(usize, &CompiledMeter)> = in_force
-            .filter_map(|(at, meter)| Some((at, meter.as_ref()?)))
-            .collect();
+        let mut in_order: Vec<_> = self.meters.iter().collect();
         in_order.sort_unstable_by(|(_, a), (_, b)| a.id.cmp(&b.id));
         for (at, meter) in in_order {
             for (event_type, index) in self.by_type.iter_mut().enumerate() {
                 let only = meter.meter.filter.event_type;
                 if only.is_none_or(|only| only as usize == event_type) {
-                    index.push(at as u16);
+                    index.push(at);
                 }
             }
         }
@@ -80,19 +68,15 @@ impl MetricsStep {
 
     fn drop_meter(&mut self, at: u16) {
         self.new_meters.retain(|new| *new != at);
-        let id = self.meters[usize::from(at)]
-            .as_ref()
-            .map(|meter| meter.id.clone());
-        self.gone.push(Gone::Meter(
-            id.expect("a meter that is dropped was in force"),
-        ));
+        let id = self.meters.in_force(at).id.clone();
+        self.gone.push(Gone::Meter(id));
         for id in 0..self.series.len() as u32 {
             if self.series[id as usize].meter == Some(at) {
                 self.drop_windows(id);
                 self.free(id);
             }
         }
-        self.meters[usize::from(at)] = None;
+        self.meters.remove(at);
         for subject in 0..self.subjects.len() as u32 {
             self.find_ends(subject);
         }
@@ -108,7 +92,7 @@ impl MetricsStep {
             ..
         } = self;
         let series = &mut series[id as usize];
-        let meter = series.meter.and_then(|at| meters[usize::from(at)].as_ref());
+        let meter = meters.of(series);
         let meter = meter.expect("a series' meter is in force until its windows are dropped");
         for (at, run) in series.runs.iter_mut().enumerate() {
             let spec = &meter.runs[at];

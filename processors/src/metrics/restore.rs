@@ -9,9 +9,13 @@ use runtime::step::{Counts, StateError};
 use super::clock::Clock;
 use super::definitions::Definitions;
 use super::layout::Carry;
+use super::meters::MeterAt;
 use super::panes::{Packed, Panes, Slot};
-use super::series::{Beginning, CompiledMeter, Entry, NO_SLOT, Run, Series, position};
-use super::state::{FORMAT, PACKED, PARTIAL, Restored, TOUCHED, number, parse_window_key, wrong};
+use super::series::{Beginning, Entry, NO_SLOT, Run, Series, position};
+use super::state::{
+    FORMAT, MeterName, PACKED, PARTIAL, Restored, TOUCHED, UNPACKED_FORMAT, number,
+    parse_window_key, wrong,
+};
 use super::step::{MetricsStep, WindowKey, is_short};
 
 fn other_length() -> StateError {
@@ -19,12 +23,14 @@ fn other_length() -> StateError {
 }
 
 /// Where a group's meter stands among those that were named.
-fn name_index(names: &mut Vec<(Box<str>, i64)>, id: &str, version: i64) -> Result<u16, StateError> {
-    let known = names
-        .iter()
-        .position(|(of, v)| **of == *id && *v == version);
-    let index = known.unwrap_or_else(|| {
-        names.push((id.into(), version));
+fn name_index(names: &mut Vec<MeterName>, id: &str, version: i64) -> Result<u16, StateError> {
+    let is_it = |name: &MeterName| *name.id == *id && name.version == version;
+    let index = names.iter().position(is_it).unwrap_or_else(|| {
+        names.push(MeterName {
+            id: id.into(),
+            version,
+            run_count: 0,
+        });
         names.len() - 1
     });
     u16::try_from(index).map_err(|_| StateError::new("more meters than can be"))
@@ -51,7 +57,7 @@ impl MetricsStep {
     ) -> Result<(), StateError> {
         let body = match value {
             None => None,
-            Some([FORMAT, body @ ..]) => Some(body),
+            Some([FORMAT | UNPACKED_FORMAT, body @ ..]) => Some(body),
             Some(_) => return Err(StateError::new("a value of another format")),
         };
         match key {
@@ -115,9 +121,13 @@ impl MetricsStep {
 
     fn run_at(&mut self, key: WindowKey) -> &mut Run {
         let run = usize::from(key.run);
-        let room = self.restored.run_count.max(run + 1);
-        self.restored.run_count = room;
-        self.series_at(key.series).run_mut(run, room)
+        let name = self.series_at(key.series).meter;
+        let mut room = run + 1;
+        if let Some(name) = name.and_then(|at| self.restored.names.get_mut(usize::from(at))) {
+            room = room.max(name.run_count);
+            name.run_count = room;
+        }
+        self.series[key.series as usize].run_mut(run, room)
     }
 
     fn restore_window(&mut self, key: WindowKey, body: Option<&[u8]>) -> Result<(), StateError> {
@@ -129,6 +139,9 @@ impl MetricsStep {
                 Err(StateError::new("an empty window"))
             };
         };
+        if flags & !(PARTIAL | TOUCHED | PACKED) != 0 {
+            return Err(StateError::new("a window's flags"));
+        }
         let mut r: Reader<'_> = Reader::new(body);
         let revision = r.long("revision").map_err(wrong)?;
         let revision = u32::try_from(revision).map_err(|_| StateError::new("a revision"))?;
@@ -166,7 +179,7 @@ impl MetricsStep {
         };
         let cells = r.bytes("cells").map_err(wrong)?;
         let mut carries = read_carries(r)?;
-        if cells.is_empty() {
+        if cells.is_empty() && !is_packed {
             return Ok(NO_SLOT);
         }
         let (memory, slot) = if let Some(word_count) = word_count {
@@ -191,7 +204,10 @@ impl MetricsStep {
         };
         self.panes[memory].add_carries(slot, &mut carries);
         self.run_at(key).memory = u16::try_from(memory).ok();
-        Ok(slot)
+        Ok(match revision {
+            0 => slot,
+            _ => self.panes[memory].pack(slot),
+        })
     }
 
     /// Takes a window out again that a later record replaces or deletes.
@@ -311,12 +327,8 @@ impl MetricsStep {
         }
         self.new_meters.clear();
         self.install(definitions);
-        let in_force = |(id, version): &(Box<str>, i64)| {
-            let mut meters = self.meters.iter();
-            let is_it = |m: &CompiledMeter| m.id == *id && m.version == *version;
-            meters.position(|meter| meter.as_ref().is_some_and(is_it))
-        };
-        let in_force: Vec<_> = names.iter().map(in_force).collect();
+        let find = |name: &MeterName| self.meters.find(&name.id, name.version);
+        let in_force: Vec<_> = names.iter().map(find).collect();
         for id in 0..self.series.len() as u32 {
             self.bind_series(id, &in_force)?;
         }
@@ -331,7 +343,7 @@ impl MetricsStep {
     }
 
     /// `in_force` says which meter each of the names is.
-    fn bind_series(&mut self, id: u32, in_force: &[Option<usize>]) -> Result<(), StateError> {
+    fn bind_series(&mut self, id: u32, in_force: &[Option<MeterAt>]) -> Result<(), StateError> {
         let missing = |what: &str| Err(StateError::new(format!("series {id}: {what}")));
         let series = &mut self.series[id as usize];
         let Some(name) = series.meter.take() else {
@@ -344,7 +356,7 @@ impl MetricsStep {
         let Some(at) = in_force[usize::from(name)] else {
             return missing("its meter is not in force");
         };
-        let meter = self.meters[at].as_ref().expect("found above");
+        let meter = self.meters.in_force(at);
         if series.subject as usize >= self.subjects.len() {
             return missing("its subject is not there");
         }
@@ -357,10 +369,14 @@ impl MetricsStep {
             push_label(&mut group, name, value);
         }
         series.group = group.into();
-        series.meter = Some(at as u16);
+        series.meter = Some(at);
         for (run_at, (run, spec)) in series.runs.iter_mut().zip(&meter.runs).enumerate() {
             if run.memory.is_some_and(|at| usize::from(at) != spec.panes) {
                 return missing("cells of another length");
+            }
+            let lacks_cells = |entry: &Entry| entry.slot == NO_SLOT;
+            if !spec.is_hopping() && run.windows.iter().any(lacks_cells) {
+                return missing("a window without cells");
             }
             let unfired = run
                 .windows
@@ -380,10 +396,10 @@ impl MetricsStep {
             self.window_count += run.windows.len() as u64;
             self.open_short_count += if is_short(spec) { unfired as u64 } else { 0 };
         }
-        self.subjects.series[series.subject as usize].push((at as u16, id));
+        self.subjects.series[series.subject as usize].push((at, id));
         if !meter.is_by_subject {
             self.groups
-                .insert((series.subject, at as u16, series.group.clone()), id);
+                .insert((series.subject, at, series.group.clone()), id);
         }
         Ok(())
     }

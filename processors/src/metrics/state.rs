@@ -25,7 +25,9 @@ use super::series::{Beginning, NO_SLOT, position};
 use super::step::{Gone, MetricsStep, WindowKey};
 
 /// First byte of each value; another one is another format.
-pub(super) const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 2;
+/// The same without packed cells, which is read as well.
+pub(super) const UNPACKED_FORMAT: u8 = 1;
 /// Identities in one record: 64 KB.
 const CHUNK_IDS_MAX: usize = 4_096;
 
@@ -38,9 +40,16 @@ pub(super) const PACKED: u8 = 4;
 pub(super) struct Restored {
     /// Per meter id: version, and where it began.
     pub(super) meters: BTreeMap<Box<str>, (i64, Beginning)>,
-    /// The meters that groups name: id and version.
-    pub(super) names: Vec<(Box<str>, i64)>,
-    /// The most runs that a group has: others will have as many.
+    /// The meters that groups name.
+    pub(super) names: Vec<MeterName>,
+}
+
+/// A meter as groups name it.
+#[derive(Debug)]
+pub(super) struct MeterName {
+    pub(super) id: Box<str>,
+    pub(super) version: i64,
+    /// The most runs that one of its groups has: the others will have as many.
     pub(super) run_count: usize,
 }
 
@@ -62,7 +71,7 @@ impl MetricsStep {
             );
         }
         for at in std::mem::take(&mut self.new_meters) {
-            let Some(meter) = &self.meters[usize::from(at)] else {
+            let Some(meter) = self.meters.get(at) else {
                 continue;
             };
             self.put(
@@ -124,10 +133,7 @@ impl MetricsStep {
     fn write_series(&mut self, id: u32, out: &mut Output) {
         let series = &self.series[id as usize];
         // It may be gone again already.
-        let Some(meter) = series
-            .meter
-            .and_then(|at| self.meters[usize::from(at)].as_ref())
-        else {
+        let Some(meter) = self.meters.of(series) else {
             return;
         };
         self.put(
@@ -157,7 +163,7 @@ impl MetricsStep {
         } = self;
         let whole = &mut scratch.whole;
         let series = &mut series[key.series as usize];
-        let Some(meter) = series.meter.and_then(|at| meters[usize::from(at)].as_ref()) else {
+        let Some(meter) = meters.of(series) else {
             return;
         };
         let Some(run) = series.runs.get_mut(usize::from(key.run)) else {

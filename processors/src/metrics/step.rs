@@ -16,8 +16,9 @@ use super::definitions::Definitions;
 use super::emit;
 use super::ids::{Seen, identity};
 use super::layout::Carry;
+use super::meters::Meters;
 use super::panes::Panes;
-use super::series::{CompiledMeter, RunSpec, Series};
+use super::series::{RunSpec, Series};
 use super::state::Restored;
 use super::subjects::{NEVER, SubjectId, Subjects};
 use super::takeover::Whole;
@@ -74,7 +75,7 @@ pub struct MetricsStep {
     pub(super) counts: Counts,
     pub(super) stored_counts: Counts,
 
-    pub(super) meters: Vec<Option<CompiledMeter>>,
+    pub(super) meters: Meters,
     /// The meters that an event of each type may match.
     pub(super) by_type: [Vec<u16>; EventType::ALL.len()],
     pub(super) subjects: Subjects,
@@ -145,7 +146,7 @@ impl Step for MetricsStep {
             now: BrokerTime::MIN,
             counts: Counts::default(),
             stored_counts: Counts::default(),
-            meters: vec![],
+            meters: Meters::default(),
             by_type: Default::default(),
             subjects: Subjects::new(),
             series: vec![],

@@ -58,9 +58,7 @@ impl MetricsStep {
     /// if it is newer than the lead.
     #[inline]
     pub(super) fn find_lead(&mut self, at: u16, id: u32, time_us: i64) -> Lead {
-        let meter = self.meters[usize::from(at)]
-            .as_ref()
-            .expect("the meter is in force");
+        let meter = self.meters.in_force(at);
         let Some(shortest) = meter.shortest.map(usize::from) else {
             return Lead::Nobody;
         };
@@ -101,9 +99,7 @@ impl MetricsStep {
     }
 
     fn shortest_of(&self, at: u16) -> (&CompiledMeter, usize) {
-        let meter = self.meters[usize::from(at)]
-            .as_ref()
-            .expect("the meter is in force");
+        let meter = self.meters.in_force(at);
         (meter, meter.shortest.map_or(0, usize::from))
     }
 
@@ -121,9 +117,7 @@ impl MetricsStep {
         if lead_us == NO_LEAD {
             return;
         }
-        let meter = meters[usize::from(at)]
-            .as_ref()
-            .expect("the meter is in force");
+        let meter = meters.in_force(at);
         let shortest = meter.shortest.map_or(0, usize::from);
         let from = &meter.runs[shortest];
         let windows = &series.runs[shortest].windows;

@@ -56,7 +56,7 @@ impl MetricsStep {
     fn groups_of(&self, subject: usize) -> impl Iterator<Item = (&CompiledMeter, &Series)> {
         let groups = self.subjects.series[subject].iter().take(GROUPS);
         groups.filter_map(|(meter, series)| {
-            let meter = self.meters[usize::from(*meter)].as_ref()?;
+            let meter = self.meters.get(*meter)?;
             Some((meter, &self.series[*series as usize]))
         })
     }

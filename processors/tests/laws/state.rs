@@ -175,6 +175,108 @@ fn restored_from(latest: &BTreeMap<&[u8], &[u8]>, of: &Line, random: &mut Rng) -
     step
 }
 
+/// What was written before cells were packed is read as well, and is the same state.
+#[test]
+fn a_step_restored_from_cells_that_are_not_packed_is_the_same() {
+    for seed in SEEDS {
+        let mut random = Rng::with_seed(seed);
+        let limits = limits(&mut random);
+        let mut line = Line::new(limits);
+        let stream = stream(&mut random);
+        let (before, after) = stream.split_at(stream.len() / 2);
+        for (at_ms, event) in before {
+            line.feed(*at_ms, event);
+        }
+        let log = line.changes();
+        let packed = latest(&log);
+        let unpacked: Vec<(Vec<u8>, Vec<u8>)> = packed
+            .iter()
+            .map(|(key, value)| (key.to_vec(), unpacked(key, value)))
+            .collect();
+        let unpacked: BTreeMap<&[u8], &[u8]> = unpacked
+            .iter()
+            .map(|(key, value)| (&key[..], &value[..]))
+            .collect();
+        let windows = |records: &BTreeMap<&[u8], &[u8]>| {
+            let is_window = |(key, _): &(&&[u8], &&[u8])| key[0] == b'w';
+            records
+                .iter()
+                .filter(is_window)
+                .map(|(_, v)| v.len())
+                .sum::<usize>()
+        };
+        assert!(windows(&unpacked) > windows(&packed), "seed {seed}");
+        let mut restored = [&packed, &unpacked].map(|records| {
+            let mut line_of = Line::new(limits);
+            line_of.step = restored_from(records, &line, &mut Rng::with_seed(seed));
+            line_of
+        });
+        for line in &mut restored {
+            line.tick(before[before.len() - 1].0);
+            after
+                .iter()
+                .for_each(|(at_ms, event)| line.feed(*at_ms, event));
+        }
+        let [one, other] = restored;
+        assert_eq!(summary(&one), summary(&other), "seed {seed}");
+        assert!(!one.puts.is_empty(), "seed {seed}: windows fire");
+        assert_eq!(sorted(one.puts), sorted(other.puts), "seed {seed}");
+    }
+}
+
+/// A record as it was written before, where it is a window's.
+fn unpacked(key: &[u8], value: &[u8]) -> Vec<u8> {
+    const PACKED: u8 = 4;
+    let mut before = value.to_vec();
+    before[0] = 1;
+    if key[0] != b'w' || value[1] & PACKED == 0 {
+        return before;
+    }
+    let mut at = 2;
+    let revision = at..skip_long(value, &mut at);
+    let word_count = read_long(value, &mut at) as usize;
+    let length = read_long(value, &mut at) as usize;
+    let (cells, carries) = value[at..].split_at(length);
+    before.truncate(1);
+    before.push(value[1] & !PACKED);
+    before.extend_from_slice(&value[revision]);
+    let mut bytes = word_count * 8 * 2;
+    while bytes >= 0x80 {
+        before.push(bytes as u8 | 0x80);
+        bytes >>= 7;
+    }
+    before.push(bytes as u8);
+    let (lengths, mut rest) = cells.split_at(word_count.div_ceil(2));
+    for word in 0..word_count {
+        let length = usize::from(lengths[word / 2] >> (word % 2 * 4) & 15);
+        let (kept, others) = rest.split_at(length);
+        before.extend_from_slice(kept);
+        before.extend(std::iter::repeat_n(0, 8 - length));
+        rest = others;
+    }
+    before.extend_from_slice(carries);
+    before
+}
+
+/// Avro's form of a number.
+fn read_long(bytes: &[u8], at: &mut usize) -> i64 {
+    let (mut raw, mut shift) = (0_u64, 0);
+    loop {
+        let byte = bytes[*at];
+        *at += 1;
+        raw |= u64::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            return (raw >> 1) as i64 ^ -((raw & 1) as i64);
+        }
+    }
+}
+
+fn skip_long(bytes: &[u8], at: &mut usize) -> usize {
+    read_long(bytes, at);
+    *at
+}
+
 /// Meters of these ids that all group by a tag, where one group has room.
 fn rivals(ids: &[&str]) -> Definitions {
     let meter = |id: &&str| {

@@ -39,8 +39,8 @@ pub struct SimulateArgs {
     #[arg(long, default_value = "1", value_name = "N|max")]
     pub speed: Speed,
 
-    /// Serve a recording instead of a made-up market: a zstd file of lines
-    /// `{"at": SECONDS, "frame": "FRAME"}`.
+    /// Serve a recording instead of a made-up market: lines `{"at": SECONDS, "frame": "FRAME"}`,
+    /// compressed with zstd or not.
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,7 +18,8 @@ const FRAMES_MAX: usize = 5_000_000;
 /// What is replayed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReplayOptions {
-    /// A file of lines `{"at": <unix seconds>, "frame": "<the raw frame>"}`, compressed with zstd.
+    /// A file of lines `{"at": <unix seconds>, "frame": "<the raw frame>"}`, compressed with zstd
+    /// or not.
     pub file: PathBuf,
     /// How many of the last frames a client gets again after a planned disconnect.
     pub overlap: usize,
@@ -77,6 +78,23 @@ pub(super) struct Replay {
     resume: Mutex<Option<usize>>,
 }
 
+/// What zstd's files begin with.
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// A recording's lines, whether it is compressed with zstd or not.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub(crate) fn lines(path: &Path) -> io::Result<impl Iterator<Item = io::Result<String>> + use<>> {
+    let mut file = BufReader::new(File::open(path)?);
+    let is_compressed = file.fill_buf()?.starts_with(&ZSTD_MAGIC);
+    let text: Box<dyn BufRead> = match is_compressed {
+        true => Box::new(BufReader::new(zstd::Decoder::with_buffer(file)?)),
+        false => Box::new(file),
+    };
+    Ok(text.lines())
+}
+
 impl Replay {
     /// Reads a recording.
     ///
@@ -88,10 +106,9 @@ impl Replay {
             file: file.clone(),
             error,
         };
-        let source = File::open(file).map_err(read)?;
-        let text = zstd::Decoder::new(source).map_err(read)?;
+        let lines = lines(file).map_err(read)?;
         let mut frames = vec![];
-        for (at, line) in BufReader::new(text).lines().enumerate() {
+        for (at, line) in lines.enumerate() {
             let line = line.map_err(read)?;
             frames.push(recorded(&line).ok_or_else(|| malformed(file, at))?);
             if frames.len() > FRAMES_MAX {

@@ -1,14 +1,15 @@
 //! What is in a file of recorded frames: of which feed they are, and of which products.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use connectors::coinbase::protocol;
 use connectors::exchange::{Content, Protocol};
 use schemas::control::Exchange;
 use serde::Deserialize;
+
+use crate::simulator::recorded_lines;
 
 /// Frames after which a file whose frames nobody can read is given up.
 const UNREAD_MAX: u64 = 100;
@@ -71,23 +72,20 @@ impl Recording {
             path: path.to_owned(),
             source,
         };
-        let mut file = BufReader::new(File::open(path).map_err(io)?);
-        let is_compressed = file.fill_buf().map_err(io)?.starts_with(&ZSTD_MAGIC);
-        let reader: Box<dyn Read> = match is_compressed {
-            true => Box::new(zstd::Decoder::with_buffer(file).map_err(io)?),
-            false => Box::new(file),
-        };
-        Self::scan(path, BufReader::new(reader))
+        Self::scan(path, recorded_lines(path).map_err(io)?)
     }
 
-    fn scan(path: &Path, lines: impl BufRead) -> Result<Self, RecordingError> {
+    fn scan(
+        path: &Path,
+        lines: impl Iterator<Item = io::Result<String>>,
+    ) -> Result<Self, RecordingError> {
         let mut feeds =
             [Exchange::CoinbaseExchange, Exchange::CoinbaseAdvanced].map(|exchange| Seen {
                 protocol: protocol(exchange),
                 products: BTreeSet::new(),
             });
         let mut frame_count = 0;
-        for (line, text) in (1..).zip(lines.lines()) {
+        for (line, text) in (1..).zip(lines) {
             let text = text.map_err(|source| RecordingError::Io {
                 path: path.to_owned(),
                 source,
@@ -120,8 +118,6 @@ impl Recording {
         })
     }
 }
-
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 struct Seen {
     protocol: &'static dyn Protocol,
@@ -158,7 +154,10 @@ mod tests {
     use super::*;
 
     fn scan(lines: &[&str]) -> Result<Recording, RecordingError> {
-        Recording::scan(Path::new("a.jsonl"), io::Cursor::new(lines.join("\n")))
+        Recording::scan(
+            Path::new("a.jsonl"),
+            lines.iter().map(|line| Ok((*line).to_owned())),
+        )
     }
 
     const MATCH: &str = r#"{"at": 1.5, "frame": "{\"type\":\"match\",\"trade_id\":7,\"side\":\"buy\",\"size\":\"1\",\"price\":\"2\",\"product_id\":\"BTC-USD\",\"sequence\":1,\"time\":\"2021-04-17T16:43:37.000000Z\"}"}"#;

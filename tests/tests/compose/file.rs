@@ -1,6 +1,6 @@
 //! The compose file as data.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -42,7 +42,6 @@ pub(crate) struct Role {
     pub(crate) environment: BTreeMap<String, String>,
     /// The health check's program and arguments; none for what ends by itself.
     pub(crate) health: Option<Vec<String>>,
-    pub(crate) secrets: BTreeSet<String>,
 }
 
 /// The services of ours, those that others wait for first.
@@ -71,7 +70,6 @@ fn role(name: &str, service: &Value) -> Role {
         command: list(&service["command"]),
         environment: environment.collect(),
         health,
-        secrets: list(&service["secrets"]).into_iter().collect(),
     }
 }
 
@@ -89,19 +87,20 @@ pub(crate) fn text(value: &Value) -> String {
     }
 }
 
-/// A text as compose hands it on where the environment sets nothing: `${NAME:-…}` has its default.
+/// A text as compose hands it on where the environment sets these variables alone: `${NAME:-…}` has
+/// its default.
 ///
 /// # Panics
-/// When a variable has none.
-pub(crate) fn defaulted(text: &str) -> String {
+/// When a variable has none and is not set.
+pub(crate) fn filled_in(text: &str, set: &BTreeMap<&str, String>) -> String {
     let mut parts = text.split("${");
     let mut whole = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (variable, rest) = part.split_once('}').unwrap();
-        let (_, default) = variable
-            .split_once(":-")
-            .unwrap_or_else(|| panic!("{variable} has no default in {text}"));
-        whole.push_str(default);
+        let name = variable.split(':').next().unwrap_or_default();
+        let default = variable.split_once(":-").map(|(_, default)| default);
+        let value = set.get(name).map(String::as_str).or(default);
+        whole.push_str(value.unwrap_or_else(|| panic!("{name} is not set, for {text}")));
         whole.push_str(rest);
     }
     whole

@@ -1,7 +1,7 @@
 //! Every role of ours outside containers, as the file says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use pulse::simulator::{MarketOptions, Simulator, SimulatorOptions, Source, Speed};
@@ -20,7 +20,8 @@ const GRACE: Duration = Duration::from_secs(15);
 struct Place {
     stack: TestStack,
     simulator: Simulator,
-    secrets: PathBuf,
+    /// What a user would have put into `.env`.
+    variables: BTreeMap<&'static str, String>,
 }
 
 impl Place {
@@ -29,20 +30,16 @@ impl Place {
         let market = Source::Market(MarketOptions::default());
         let options = SimulatorOptions::new(market, Speed::Times(1.0));
         let simulator = Simulator::start(options).await.unwrap();
-        let secrets = stack.folder().join("secrets");
-        std::fs::create_dir(&secrets).unwrap();
         let password = stack.clickhouse.writer().password.reveal().to_owned();
         let control = "a secret of this test alone".to_owned();
-        for (name, text) in [
-            ("clickhouse_password", password),
-            ("control_secret", control),
-        ] {
-            std::fs::write(secrets.join(name), text).unwrap();
-        }
+        let variables = [
+            ("PULSE_CLICKHOUSE_PASSWORD", password),
+            ("PULSE_CONTROL_SECRET", control),
+        ];
         Self {
             stack,
             simulator,
-            secrets,
+            variables: variables.into(),
         }
     }
 
@@ -60,7 +57,6 @@ impl Place {
                 "wss://advanced-trade-ws.coinbase.com",
                 format!("ws://{simulator}/advanced"),
             ),
-            ("/run/secrets/", format!("{}/", self.secrets.display())),
         ]
     }
 
@@ -73,7 +69,7 @@ impl Place {
     ) -> BTreeMap<String, String> {
         let mut environment = role.environment.clone();
         for (name, value) in &mut environment {
-            *value = file::defaulted(value);
+            *value = file::filled_in(value, &self.variables);
             for (from, to) in self.replacements() {
                 if value.contains(from) {
                     unused.remove(from);

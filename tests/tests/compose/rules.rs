@@ -1,6 +1,6 @@
 //! What we want of the file beyond its form: each rule with a sample that breaks it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -42,6 +42,12 @@ fn faults(file: &Value) -> Vec<String> {
             rule(
                 declared("secrets", &secret),
                 &format!("secret {secret} is not declared"),
+            );
+            // Compose copies it in when the container is there, and has nowhere to.
+            let is_copied = file["secrets"][&secret].get("environment").is_some();
+            rule(
+                service["read_only"] != true || !is_copied,
+                &format!("secret {secret} cannot be copied into a read-only service"),
             );
         }
         for volume in list(&service["volumes"]) {
@@ -134,6 +140,11 @@ fn each_rule_can_be_broken() {
         "secret other is not declared",
     );
     check(
+        "/services/metrics/secrets",
+        json!(["reader_password"]),
+        "secret reader_password cannot be copied",
+    );
+    check(
         "/services/grafana/ports",
         json!(["3000:3000"]),
         "open to other machines",
@@ -203,9 +214,13 @@ fn spans_go_nowhere_unless_a_collector_is_named() {
             "{}",
             role.name
         );
-        assert_eq!(file::defaulted(collector), "");
+        assert_eq!(file::filled_in(collector, &BTreeMap::new()), "");
     }
-    assert_eq!(file::defaulted("a${B:-c}d${E:-}f"), "acdf");
+    let set = BTreeMap::from([("G", "h".to_owned()), ("E", "x".to_owned())]);
+    assert_eq!(
+        file::filled_in("a${B:-c}d${E:-}f${G:?set it}", &set),
+        "acdxfh"
+    );
 }
 
 #[test]

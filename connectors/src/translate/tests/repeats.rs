@@ -1,7 +1,7 @@
 //! What an earlier connection or process brought is not said again.
 
 use super::*;
-use crate::market::{PublishedQuote, PublishedTrades};
+use crate::market::PublishedTrades;
 
 #[test]
 fn an_earlier_process_is_continued() {
@@ -48,16 +48,25 @@ fn the_quote_of_an_earlier_process_is_not_said_again() {
         panic!("{out:?}");
     };
     let mut feed = Feed::new(Exchange::CoinbaseExchange);
-    let last_quote = Some(PublishedQuote {
-        at: event.occurred_at,
-        event_id: event.event_id.clone(),
-    });
     let published = Published {
-        last_quote,
+        last_quote_id: Some(event.event_id.clone()),
         ..Published::default()
     };
     feed.translator.resume("A", published);
     assert_eq!(feed.frame(&quote), "");
     assert_eq!(feed.frame(&matched("A", 2, 1.5)), "A2");
     assert_eq!(feed.frame(&ticker("A", 2.0)), "A~");
+}
+
+/// Who wants quotes now did not get the one that was said before.
+#[test]
+fn a_quote_is_said_again_where_somebody_new_wants_it() {
+    let mut feed = Feed::new(Exchange::CoinbaseExchange);
+    feed.frame(&matched("A", 1, 1.0));
+    feed.frame(&matched("B", 1, 1.0));
+    assert_eq!(feed.frame(&ticker("A", 1.0)), "A~");
+    assert_eq!(feed.frame(&ticker("B", 1.0)), "B~");
+    feed.translator.forget_quote("A");
+    assert_eq!(feed.frame(&ticker("A", 1.0)), "A~");
+    assert_eq!(feed.frame(&ticker("B", 1.0)), "");
 }

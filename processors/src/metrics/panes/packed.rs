@@ -1,7 +1,7 @@
 //! Words without the zero bytes that they begin with: a candle's sixteen take nine or ten.
 //!
 //! First half a byte for each word says how many bytes it has left; then come those, the lowest
-//! first. So windows lie in memory once they are done, and so they are written to the state.
+//! first. So windows lie in memory once they are done, and so all are written to the state.
 
 /// Words of the longest window that is packed.
 pub(super) const WORDS_MAX: usize = 28;
@@ -37,7 +37,7 @@ impl Packed {
         Self { bytes, length: at }
     }
 
-    /// What [`Self::as_bytes`] gave for so many words; `None` for anything else.
+    /// What [`Self::as_bytes`] gave for so many words; `None` for bytes that cannot be that.
     pub fn read(bytes: &[u8], word_count: usize) -> Option<Self> {
         let header = word_count.div_ceil(2);
         if !Self::can_be_of(word_count) || bytes.len() < header {

@@ -268,8 +268,8 @@ async fn the_status_tells_how_far_it_is() {
     simulator.stop().await;
 }
 
-/// A small recording in a file of the test's own.
-fn recording(count: usize) -> (tempfile::TempDir, ReplayOptions, Vec<String>) {
+/// A small recording in a file of the test's own, compressed or not.
+fn recording(count: usize, is_compressed: bool) -> (tempfile::TempDir, ReplayOptions, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let (texts, _) = serve(&market(24, 600), FEEDS[1], FaultOptions::default());
     let texts: Vec<_> = texts.into_iter().take(count).collect();
@@ -279,13 +279,30 @@ fn recording(count: usize) -> (tempfile::TempDir, ReplayOptions, Vec<String>) {
         lines.push_str(&format!("{line}\n"));
     }
     let file = folder.path().join("recording.jsonl.zst");
-    std::fs::write(&file, zstd::encode_all(lines.as_bytes(), 1).unwrap()).unwrap();
+    let bytes = match is_compressed {
+        true => zstd::encode_all(lines.as_bytes(), 1).unwrap(),
+        false => lines.into_bytes(),
+    };
+    std::fs::write(&file, bytes).unwrap();
     (folder, ReplayOptions { file, overlap: 30 }, texts)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recording_may_be_compressed_or_not() {
+    for is_compressed in [true, false] {
+        let (_folder, options, texts) = recording(20, is_compressed);
+        let simulator = start(Source::Replay(options), FaultOptions::default()).await;
+        let products = ["BTC-USD".to_owned()];
+        let mut client = Client::subscribe(&simulator, FEEDS[1], &products).await;
+        let (frames, _) = client.read(&simulator).await;
+        assert_eq!(frames[..20], texts, "compressed: {is_compressed}");
+        simulator.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recording_is_served_as_it_is_and_overlaps_after_planned_breaks() {
-    let (_folder, options, texts) = recording(400);
+    let (_folder, options, texts) = recording(400, true);
     let faults = FaultOptions {
         disconnect_after: vec![100, 250],
         ..FaultOptions::default()
