@@ -6,13 +6,17 @@
 )]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use runtime::kafka::{Outgoing, Publisher, PublisherSettings};
 use schemas::control::{Definition, Kind, Limits};
 use schemas::ids::{Stream, TenantId};
 use schemas::meter::{Aggregate, Field, Filter, Function, Meter, Operand, Window};
 use schemas::metric::MetricView;
 use tests::trades::{self, Trade};
 use tests::{Installation, eventually, topic};
+use tokio::task::JoinHandle;
 
 fn counting(width_ms: i64) -> Meter {
     Meter {
@@ -129,5 +133,122 @@ async fn a_changed_meter_holds_the_events_after_the_change_each_once() {
     assert_eq!(sum(&counted, "added", 2), 400);
     let versions = counted.keys().filter(|(meter, _, _)| meter == "added");
     assert_eq!(versions.map(|(_, version, _)| *version).max(), Some(2));
+    installation.stop_all().await;
+}
+
+/// Publishes without a pause until it is told to stop; gives how many events it published.
+fn load(installation: &Installation, tenant: &TenantId) -> (Arc<AtomicBool>, JoinHandle<i64>) {
+    let publisher = Publisher::new(&installation.kafka(), &PublisherSettings::new("load")).unwrap();
+    let topic = tenant.topic(Stream::Events).to_string();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&is_over);
+    let publishing = tokio::spawn(async move {
+        let mut count = 0;
+        while !told.load(Ordering::Relaxed) {
+            let records: Vec<_> = events(count, BATCH).iter().map(trades::record).collect();
+            let outgoing = records.iter();
+            let outgoing: Vec<_> = outgoing
+                .map(|(key, value)| Outgoing::keyed(&topic, key, value))
+                .collect();
+            assert!(publisher.publish(&outgoing).await.is_empty());
+            count += BATCH;
+        }
+        count
+    });
+    (is_over, publishing)
+}
+
+/// Two seconds of events.
+const BATCH: i64 = 40;
+
+/// Checks a version's windows against all events: there is no hole between the first and the last,
+/// and each has every event of its span, but the first, in which the change may lie.
+fn check_version(
+    counted: &BTreeMap<(String, i64, i64), u64>,
+    (meter, version, width_us): (&str, i64, i64),
+    total: i64,
+) -> Vec<i64> {
+    let all = events(0, total);
+    let mut naive: BTreeMap<i64, u64> = BTreeMap::new();
+    for event in &all {
+        let start_us = event.at_us - event.at_us.rem_euclid(width_us);
+        *naive.entry(start_us).or_default() += 1;
+    }
+    let of = counted.iter();
+    let of = of.filter(|((m, v, _), _)| m == meter && *v == version);
+    let windows: Vec<(i64, u64)> = of.map(|((.., start), count)| (*start, *count)).collect();
+    assert!(windows.len() > 2, "{meter} {version}: {windows:?}");
+    for (before, after) in windows.iter().zip(&windows[1..]) {
+        let (start, count) = *after;
+        assert_eq!(start - before.0, width_us, "{meter} {version}: a hole");
+        assert_eq!(
+            Some(&count),
+            naive.get(&start),
+            "{meter} {version} at {start}"
+        );
+    }
+    let (start, count) = windows[0];
+    assert!((1..=naive[&start]).contains(&count), "{meter} {version}");
+    windows.into_iter().map(|(start, _)| start).collect()
+}
+
+/// The same while events keep coming: nobody waits for anybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_meter_changes_in_the_midst_of_a_stream() {
+    let mut installation = Installation::start().await;
+    let tenant = installation
+        .tenant("acme", Limits::default(), &[("kept", counting(1_000))])
+        .await;
+    let settings = [("PULSE_FLUSH_INTERVAL_MS", "100")];
+    installation.role("pulse-metrics", "0", &settings).await;
+    let (is_over, publishing) = load(&installation, &tenant);
+
+    let until_fired = async |installation: &Installation, meter: &str, version, count: usize| {
+        eventually("windows have fired", async || {
+            let counted = counted(installation, &tenant);
+            let of = counted
+                .keys()
+                .filter(|(m, v, _)| m == meter && *v == version);
+            match of.count() {
+                fired if fired >= count => Ok(fired),
+                fired => Err(format!("{fired} of {meter} {version}")),
+            }
+        })
+        .await
+    };
+    until_fired(&installation, "kept", 1, 20).await;
+    for (version, width_ms) in [(1, 2_000), (2, 4_000)] {
+        let meter = Definition::Meter(counting(width_ms));
+        installation.define(&tenant, "added", meter).await;
+        until_fired(&installation, "added", version, 10).await;
+        installation.kill_and_restart("pulse-metrics-0").await;
+        let fired = until_fired(&installation, "added", version, 10).await;
+        until_fired(&installation, "added", version, fired + 10).await;
+    }
+    installation.undefine(&tenant, Kind::Meter, "added").await;
+    installation.kill_and_restart("pulse-metrics-0").await;
+    until_followed(&installation).await;
+    let fired = until_fired(&installation, "kept", 1, 20).await;
+    until_fired(&installation, "kept", 1, fired + 20).await;
+    is_over.store(true, Ordering::Relaxed);
+    let total = publishing.await.unwrap();
+    installation.until_counted(&[&tenant]).await;
+
+    let counted = counted(&installation, &tenant);
+    let kept = check_version(&counted, ("kept", 1, 1_000_000), total);
+    let (first, last) = (events(0, 1)[0].at_us, events(total - 1, 1)[0].at_us);
+    assert_eq!(kept[0], first, "the first began with the stream");
+    assert!(last - kept[kept.len() - 1] < 3_000_000, "all but the open");
+    let old = check_version(&counted, ("added", 1, 2_000_000), total);
+    let new = check_version(&counted, ("added", 2, 4_000_000), total);
+    assert!(old[old.len() - 1] < new[1], "the one after the other");
+    assert!(new[new.len() - 1] < kept[kept.len() - 1], "and then none");
+    assert_eq!(
+        counted
+            .keys()
+            .filter(|(m, v, _)| m == "added" && *v > 2)
+            .count(),
+        0
+    );
     installation.stop_all().await;
 }
