@@ -289,7 +289,7 @@ fn check_books(out: &[Output], frames: &[Recorded]) {
 }
 
 /// A quote's id and time depend on what it says alone, so a frame that comes again is the same
-/// event; trades that come again do not come out again.
+/// event; trades that come again do not come out again, and neither does a market's latest quote.
 #[test]
 fn frames_that_come_again_are_the_same_events() {
     for (name, exchange) in [
@@ -321,7 +321,16 @@ fn frames_that_come_again_are_the_same_events() {
                 .map(|q| (q.event_id.clone(), q.occurred_at))
                 .collect()
         };
-        assert_eq!(identity(&first), identity(&again));
+        let market = |id: &str| id.split(":quote:").next().unwrap().to_owned();
+        let first = identity(&first);
+        let mut latest: BTreeMap<String, String> = BTreeMap::new();
+        for (id, _) in &first {
+            latest.insert(market(id), id.clone());
+        }
+        let mut expect = first.clone();
+        expect.retain(|(id, _)| latest.insert(market(id), id.clone()).as_ref() != Some(id));
+        assert!(expect.len() + 10 > first.len(), "nearly all come again");
+        assert_eq!(expect, identity(&again));
         assert_eq!(
             translator.counts().trades.repeated,
             translator.counts().trades.new
