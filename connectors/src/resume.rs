@@ -54,7 +54,10 @@ pub fn published(
     let mut trades: BTreeMap<String, PublishedTrades> = BTreeMap::new();
     let mut quotes: BTreeMap<String, BTreeSet<Option<String>>> = BTreeMap::new();
     for tenant in wishes.tenants(&Audience::Feed) {
-        let products = |channel| products(wishes, tenant, channel);
+        let products = |channel| -> Vec<String> {
+            let products = wishes.products_of(tenant, channel);
+            products.map(str::to_owned).collect()
+        };
         let wanted = [Channel::Trades, Channel::Quotes].map(products);
         let subjects = wanted.iter().flatten().map(|product| {
             let subject = format!("{exchange}:{product}");
@@ -98,18 +101,6 @@ fn joined(
         }
     }
     published
-}
-
-/// The products of which the tenant wants this channel.
-fn products(wishes: &Subscriptions, tenant: &TenantId, channel: Channel) -> Vec<String> {
-    let wanted = wishes.wanted();
-    let wants = |product: &&str| {
-        let product = (*product).into();
-        let audience = Audience::Market { channel, product };
-        wishes.tenants(&audience).any(|t| t == tenant)
-    };
-    let products = wanted.products(channel).filter(wants);
-    products.map(str::to_owned).collect()
 }
 
 fn read_tail(

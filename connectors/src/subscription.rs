@@ -148,6 +148,17 @@ impl Subscriptions {
         tenants.into_iter().flatten()
     }
 
+    /// The products of which a tenant wants this channel.
+    pub fn products_of<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        channel: Channel,
+    ) -> impl Iterator<Item = &'a str> {
+        let wanted = self.by_market.get(&channel).into_iter().flatten();
+        let own = wanted.filter(move |(_, tenants)| tenants.contains(tenant));
+        own.map(|(product, _)| product.as_str())
+    }
+
     /// The products of which some tenant wants this channel who did not want it in `before`.
     pub fn with_more(&self, channel: Channel, before: &Self) -> impl Iterator<Item = &str> {
         let wanted = self.by_market.get(&channel).into_iter().flatten();
