@@ -5,6 +5,7 @@
 //! - the trades of a frame come out oldest first, by time and then id, each id once;
 //! - after a subscription a market's trades come out before its first quote, which waits 5 s for
 //!   them at most;
+//! - a market's latest quote, with which each subscription begins, comes out once;
 //! - a number that never came is named by exactly one gap, once no snapshot can bring it any more;
 //!   it may come late, and is then published all the same;
 //! - while a connection lasts, a gap is named by a frame that comes 5 s after the trade that shows

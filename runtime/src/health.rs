@@ -9,14 +9,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::clock;
+use crate::clock::{self, Deadline};
 use crate::kafka::probe::Probe;
-use crate::kafka::{Failure, KafkaConfig};
+use crate::kafka::{Failure, GroupConsumer, KafkaConfig};
 use crate::service::Shutdown;
 
 /// How often the brokers are asked, and how long they have to answer.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const PROBE_WAIT: Duration = Duration::from_secs(2);
+
+/// How often a member is looked at that was about to join.
+const JOINING_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a check says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -130,6 +133,40 @@ impl Health {
                 }
             })?;
         Ok(())
+    }
+}
+
+/// Keeps the check `group` true: a member that owns nothing may be well, one that the group has
+/// lost is not, and nobody else would notice.
+pub struct Membership {
+    health: Health,
+    again: Deadline,
+}
+
+impl Membership {
+    /// Registers the check.
+    pub fn watch(health: &Health) -> Self {
+        health.register("group");
+        Self {
+            health: health.clone(),
+            again: Deadline::after(Duration::ZERO),
+        }
+    }
+
+    /// Looks at the member, if it was not looked at a moment ago.
+    pub fn look(&mut self, member: &GroupConsumer) {
+        if !self.again.has_passed() {
+            return;
+        }
+        let (condition, again) = match member.is_joining() {
+            true => {
+                let reason = "joins the group: its partitions are not read meanwhile";
+                (Condition::NotReady(reason.into()), JOINING_INTERVAL)
+            }
+            false => (Condition::Ready, PROBE_INTERVAL),
+        };
+        self.health.set("group", condition);
+        self.again = Deadline::after(again);
     }
 }
 

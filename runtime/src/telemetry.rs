@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -87,7 +88,11 @@ pub(crate) fn log_and_trace(config: &LogConfig, traces: Option<&Traces>) {
     let filter = EnvFilter::new(&config.filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match config.format {
-        Format::Text => lines.with_target(false).with_filter(filter).boxed(),
+        Format::Text => lines
+            .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_filter(filter)
+            .boxed(),
         Format::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
     };
     let mut layers = vec![lines];

@@ -283,6 +283,20 @@ impl Installation {
     /// # Errors
     /// When the role does not answer, or shows no such figure.
     pub async fn figure(&self, role: &str, name: &str, label: &str) -> Result<f64, String> {
+        let sum = self.figure_if_any(role, name, label).await?;
+        sum.ok_or_else(|| format!("{role} shows no {name} with {label}"))
+    }
+
+    /// The same of a figure that a role may not show: `None` then.
+    ///
+    /// # Errors
+    /// When the role does not answer.
+    pub async fn figure_if_any(
+        &self,
+        role: &str,
+        name: &str,
+        label: &str,
+    ) -> Result<Option<f64>, String> {
         let body = get(&self.roles[role].listen, "/metrics").await?;
         let mut sum = None;
         for line in body.lines().filter(|line| line.contains(label)) {
@@ -293,7 +307,7 @@ impl Installation {
                 *sum.get_or_insert(0.0) += value.parse::<f64>().map_err(|e| e.to_string())?;
             }
         }
-        sum.ok_or_else(|| format!("{role} shows no {name} with {label}"))
+        Ok(sum)
     }
 
     /// What `pulse` prints, run to its end.
@@ -329,11 +343,11 @@ impl Installation {
             for role in self.roles.keys().filter(is_metrics) {
                 // One that has no partition shows neither.
                 let figure = async |name, label| {
-                    let figure = self.figure(role, name, label).await;
-                    figure.unwrap_or(0.0)
+                    let figure = self.figure_if_any(role, name, label).await;
+                    figure.map(Option::unwrap_or_default)
                 };
-                counted += figure("pulse_records", "fate=\"in\"").await;
-                open += figure("pulse_open_short_windows", "").await;
+                counted += figure("pulse_records", "fate=\"in\"").await?;
+                open += figure("pulse_open_short_windows", "").await?;
             }
             match counted as i64 == expect && open == 0.0 {
                 true => Ok(()),
@@ -351,6 +365,19 @@ impl Installation {
         let names: Vec<String> = self.roles.keys().cloned().collect();
         for name in names {
             self.stop(&name).await;
+        }
+    }
+}
+
+impl Drop for Installation {
+    /// What a failed test leaves behind is its message; why it came so stands in the logs of the
+    /// roles, which are gone with the folder.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for role in self.roles.values() {
+            eprintln!("{}", role.process.last_words());
         }
     }
 }

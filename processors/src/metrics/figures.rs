@@ -1,6 +1,6 @@
 //! The metrics process in figures, from committed state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -102,6 +102,8 @@ pub(super) struct Figures {
     commits: Family<OutcomeLabel, Gauge>,
     commit_ms: Gauge,
     restores: Gauge,
+    /// Whose figures are shown.
+    tenants: BTreeSet<TenantId>,
 }
 
 #[derive(Default)]
@@ -125,10 +127,11 @@ impl Figures {
             commits: metrics.gauges(&COMMITS),
             commit_ms: metrics.gauge(&COMMIT_MS),
             restores: metrics.gauge(&RESTORES),
+            tenants: BTreeSet::new(),
         }
     }
 
-    pub(super) fn show(&self, report: &Report) {
+    pub(super) fn show(&mut self, report: &Report) {
         let mut sums: BTreeMap<&TenantId, Sum> = BTreeMap::new();
         for (place, partition) in &report.partitions {
             let sum = sums.entry(&place.tenant).or_default();
@@ -136,8 +139,13 @@ impl Figures {
             sum.holdings = sum.holdings.plus(partition.holdings);
             sum.behind += u64::from(!partition.is_caught_up);
         }
-        for (tenant, sum) in sums {
-            self.show_tenant(tenant, &sum);
+        for (tenant, sum) in &sums {
+            self.show_tenant(tenant, sum);
+        }
+        // Whoever has the partitions now shows them: a sum over all processes counts nothing twice.
+        let tenants = sums.into_keys().cloned().collect();
+        for gone in std::mem::replace(&mut self.tenants, tenants).difference(&self.tenants) {
+            self.hide_tenant(gone);
         }
         let outcomes = [
             ("committed", report.commit_count),
@@ -159,36 +167,111 @@ impl Figures {
     fn show_tenant(&self, tenant: &TenantId, sum: &Sum) {
         let counts = sum.counts;
         let fates = [
-            ("in", counts.observed),
-            ("counted", counts.counted),
-            ("late", counts.late),
-            ("duplicate", counts.duplicate),
-            ("dead_lettered", counts.dead_lettered),
+            counts.observed,
+            counts.counted,
+            counts.late,
+            counts.duplicate,
+            counts.dead_lettered,
         ];
-        for (fate, count) in fates {
-            let label = FateLabel {
-                tenant: tenant.to_string(),
-                fate,
-            };
-            set(&self.records.get_or_create(&label), count);
+        for (fate, count) in FATES.into_iter().zip(fates) {
+            set(&self.records.get_or_create(&fate_of(tenant, fate)), count);
         }
-        let label = TenantLabel {
-            tenant: tenant.to_string(),
-        };
         let held = sum.holdings;
-        let gauges = [
-            (&self.windows, held.windows),
-            (&self.open_short_windows, held.open_short_windows),
-            (&self.subjects, held.subjects),
-            (&self.ids, held.ids),
-            (&self.behind, sum.behind),
+        let values = [
+            held.windows,
+            held.open_short_windows,
+            held.subjects,
+            held.ids,
+            sum.behind,
         ];
-        for (gauge, value) in gauges {
-            set(&gauge.get_or_create(&label), value);
+        for (gauge, value) in self.by_tenant().into_iter().zip(values) {
+            set(&gauge.get_or_create(&label_of(tenant)), value);
         }
+    }
+
+    fn hide_tenant(&self, tenant: &TenantId) {
+        for fate in FATES {
+            self.records.remove(&fate_of(tenant, fate));
+        }
+        for gauge in self.by_tenant() {
+            gauge.remove(&label_of(tenant));
+        }
+    }
+
+    fn by_tenant(&self) -> [&ByTenant; 5] {
+        [
+            &self.windows,
+            &self.open_short_windows,
+            &self.subjects,
+            &self.ids,
+            &self.behind,
+        ]
+    }
+}
+
+/// What becomes of a record; the first is their sum.
+const FATES: [&str; 5] = ["in", "counted", "late", "duplicate", "dead_lettered"];
+
+fn fate_of(tenant: &TenantId, fate: &'static str) -> FateLabel {
+    FateLabel {
+        tenant: tenant.to_string(),
+        fate,
+    }
+}
+
+fn label_of(tenant: &TenantId) -> TenantLabel {
+    TenantLabel {
+        tenant: tenant.to_string(),
     }
 }
 
 fn set(gauge: &Gauge, value: u64) {
     gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::step::Place;
+    use runtime::task::PartitionReport;
+    use schemas::time::BrokerTime;
+
+    use super::*;
+
+    fn report(tenants: &[&str]) -> Report {
+        let partition = |tenant: &&str| {
+            let place = Place {
+                tenant: tenant.parse().unwrap(),
+                partition: 0,
+            };
+            let counts = Counts {
+                observed: 7,
+                ..Counts::default()
+            };
+            let report = PartitionReport {
+                position: 7,
+                clock: BrokerTime::from_ms(1),
+                counts,
+                holdings: Holdings::default(),
+                is_caught_up: true,
+            };
+            (place, report)
+        };
+        Report {
+            partitions: tenants.iter().map(partition).collect(),
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn a_tenant_whose_partitions_went_is_shown_no_more() {
+        let metrics = Metrics::default();
+        let mut figures = Figures::register(&metrics);
+        let shows = |tenant: &str| metrics.encode().contains(&format!("tenant=\"{tenant}\""));
+        figures.show(&report(&["acme", "other"]));
+        assert!(shows("acme") && shows("other"));
+        figures.show(&report(&["other"]));
+        assert!(!shows("acme") && shows("other"));
+        figures.show(&report(&["acme"]));
+        assert!(shows("acme") && !shows("other"));
+    }
 }

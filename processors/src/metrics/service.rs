@@ -7,7 +7,7 @@ use std::time::Duration;
 use runtime::config::{Environment, Key, Settings};
 use runtime::control::{ControlConfig, ControlView};
 use runtime::fate::{Backoff, Fate};
-use runtime::health::Condition;
+use runtime::health::{Condition, Membership};
 use runtime::kafka::{GroupSettings, KafkaConfig, TransactionalSettings};
 use runtime::service::Service;
 use runtime::task::{
@@ -136,6 +136,7 @@ pub async fn run(config: MetricsConfig, service: Service) -> anyhow::Result<()> 
         .health
         .watch_kafka(&config.kafka, &service.shutdown)?;
     service.health.register(CHECK);
+    let membership = Membership::watch(&service.health);
     let control = ControlView::follow(&config.kafka, &config.control, &service).await?;
     let report = Arc::new(Mutex::new(Arc::new(Mutex::new(Report::default()))));
     let (ended, has_ended) = tokio::sync::oneshot::channel();
@@ -147,18 +148,19 @@ pub async fn run(config: MetricsConfig, service: Service) -> anyhow::Result<()> 
                 &config,
                 &ControlSource(control),
                 &thread_service,
+                membership,
                 &thread_report,
             );
             // Nobody waits any more when the process is being torn down.
             let _ = ended.send(result);
         })?;
-    let figures = Figures::register(&service.metrics);
+    let mut figures = Figures::register(&service.metrics);
     let mut has_ended = std::pin::pin!(has_ended);
     let mut interval = tokio::time::interval(Duration::from_millis(250));
     loop {
         tokio::select! {
             result = &mut has_ended => return Ok(result??),
-            _ = interval.tick() => tell(&report, &figures, &service),
+            _ = interval.tick() => tell(&report, &mut figures, &service),
         }
     }
 }
@@ -172,7 +174,7 @@ const WATCHDOG_MIN: Duration = Duration::from_secs(60);
 type SharedReport = Mutex<Arc<Mutex<Report>>>;
 
 /// Copies what the worker says of itself to the metrics and the health check.
-fn tell(report: &SharedReport, figures: &Figures, service: &Service) {
+fn tell(report: &SharedReport, figures: &mut Figures, service: &Service) {
     let report = Arc::clone(&report.lock().unwrap_or_else(PoisonError::into_inner));
     let report = report
         .lock()
@@ -198,6 +200,7 @@ fn work(
     config: &MetricsConfig,
     source: &ControlSource,
     service: &Service,
+    mut membership: Membership,
     report: &SharedReport,
 ) -> Result<(), LogError> {
     let Some(log) = open(config, service)? else {
@@ -211,6 +214,7 @@ fn work(
         Worker::new(log, source.clone(), config.worker, seed);
     *report.lock().unwrap_or_else(PoisonError::into_inner) = worker.report();
     while !service.shutdown.is_requested() {
+        membership.look(worker.log_mut().member());
         watchdog.pending();
         let turn = worker.turn()?;
         watchdog.settled();

@@ -174,7 +174,7 @@ impl Process {
         format!(
             "{} {ended}; its log ends:\n{}",
             self.program,
-            self.log_tail(20)
+            self.log_tail(40)
         )
     }
 

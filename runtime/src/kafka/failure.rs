@@ -151,6 +151,19 @@ impl CallFailure {
         Err(failure)
     }
 
+    /// A call whose end nobody saw.
+    pub(super) fn unanswered(text: &str) -> Self {
+        Self {
+            failure: Failure {
+                code: Code::OperationTimedOut,
+                text: text.to_owned(),
+            },
+            is_fatal: false,
+            is_retriable: false,
+            requires_abort: false,
+        }
+    }
+
     /// The same from the crate's error, which keeps librdkafka's flags.
     pub(super) fn of_crate(error: KafkaError) -> Self {
         match &error {

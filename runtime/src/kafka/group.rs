@@ -82,6 +82,9 @@ impl GroupSettings {
     }
 }
 
+/// The group's generation and a member's place in it, for transactions.
+pub type GroupMetadata = Arc<ConsumerGroupMetadata>;
+
 /// A change of what this member owns.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
@@ -362,9 +365,10 @@ impl GroupConsumer {
     ///
     /// # Errors
     /// When the client is being closed.
-    pub fn metadata(&self) -> Result<ConsumerGroupMetadata, GroupError> {
+    pub fn metadata(&self) -> Result<GroupMetadata, GroupError> {
         self.consumer
             .group_metadata()
+            .map(Arc::new)
             .ok_or_else(|| GroupError::Refused {
                 act: "group metadata",
                 failure: Failure::of(Code::UnknownGroup),
@@ -429,18 +433,6 @@ impl Drop for GroupConsumer {
     fn drop(&mut self) {
         self.leave();
     }
-}
-
-fn stable(answers: Vec<(Partition, Answer)>) -> Vec<(Partition, Option<Committed>)> {
-    let stable = |(partition, answer)| match answer {
-        Answer::Stable(committed) => Some((partition, committed)),
-        Answer::Unstable => None,
-        Answer::Refused(failure) => {
-            tracing::warn!(%partition, %failure, "committed position is not known yet");
-            None
-        }
-    };
-    answers.into_iter().filter_map(stable).collect()
 }
 
 /// Which of the errors that concern no call end membership.

@@ -298,3 +298,20 @@ pub(super) fn position(client: *mut sys::rd_kafka_t, partition: &Partition) -> O
         .map(|element| element.offset)
         .filter(|offset| *offset >= 0)
 }
+
+/// True while this consumer knows of no end of its membership since the group's coordinator took
+/// it in.
+pub(super) fn is_member(client: *mut sys::rd_kafka_t) -> bool {
+    // SAFETY: the client is alive. The metadata is ours to destroy, after all that is read from it.
+    unsafe {
+        let Some(metadata) = NonNull::new(sys::rd_kafka_consumer_group_metadata(client)) else {
+            return false;
+        };
+        let metadata = metadata.as_ptr();
+        let id = sys::rd_kafka_consumer_group_metadata_member_id(metadata);
+        let has_id = !id.is_null() && *id != 0;
+        let generation = sys::rd_kafka_consumer_group_metadata_generation_id(metadata);
+        sys::rd_kafka_consumer_group_metadata_destroy(metadata);
+        has_id && generation >= 0
+    }
+}

@@ -18,6 +18,7 @@
 //! caused, the producer is made anew: its new epoch fences whatever is still on its way.
 #![allow(unsafe_code)]
 
+mod positions;
 mod settle;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,6 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, Producer, ProducerContext, ThreadedProducer};
@@ -37,6 +37,7 @@ use rdkafka_sys as sys;
 use super::client::KafkaConfig;
 use super::context;
 use super::failure::{CallFailure, Failure};
+use super::group::GroupMetadata;
 use super::publisher::{ROOM_LOOK, base_record, idempotent};
 use super::record::{Outgoing, Partition};
 use crate::clock::Deadline;
@@ -202,7 +203,7 @@ pub struct Transactional {
     kafka: KafkaConfig,
     settings: TransactionalSettings,
     // `None` only before `renew` has made one.
-    producer: Option<ThreadedProducer<Acks>>,
+    producer: Option<Arc<ThreadedProducer<Acks>>>,
     acks: Arc<AckCount>,
     stage: Stage,
 }
@@ -259,14 +260,16 @@ impl Transactional {
     /// Puts a new producer in the place of the old one.
     fn replace(&mut self) -> Result<(), TransactionError> {
         self.stage = Stage::Spent;
-        // The old one first: two with one name would fence each other.
+        // The old one first: two with one name would fence each other. Only one that is stuck in a
+        // call lives on, and cannot take the name back; see `positions`.
         self.producer = None;
         self.acks = Arc::default();
         let acks = Acks {
             count: Arc::clone(&self.acks),
         };
         let producer = self.client().create_with_context(acks);
-        self.producer = Some(producer.map_err(|error| TransactionError::Init(error.into()))?);
+        let producer = producer.map_err(|error| TransactionError::Init(error.into()))?;
+        self.producer = Some(Arc::new(producer));
         self.stage = Stage::Starting;
         Ok(())
     }
@@ -338,7 +341,7 @@ impl Transactional {
     pub fn add_positions(
         &self,
         positions: &[Position],
-        group: &ConsumerGroupMetadata,
+        group: &GroupMetadata,
     ) -> Result<(), TransactionError> {
         let deadline = Deadline::after(self.call_timeout());
         let added = self.send_positions(positions, group, deadline);
@@ -354,7 +357,7 @@ impl Transactional {
         skip_all,
         fields(positions = positions.len())
     )]
-    pub fn commit(&mut self, positions: &[Position], group: &ConsumerGroupMetadata) -> Outcome {
+    pub fn commit(&mut self, positions: &[Position], group: &GroupMetadata) -> Outcome {
         assert_eq!(self.stage, Stage::Open, "nothing to commit");
         let deadline = Deadline::after(self.call_timeout());
         let settled = self

@@ -8,12 +8,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rdkafka::consumer::ConsumerGroupMetadata;
 use schemas::ids::{Stream, TenantId, Topic};
 
 use super::log::{Outcome, Sealed};
 use crate::kafka::transactional::TransactionError;
-use crate::kafka::{self, Alarm, Outgoing, Position, Transactional};
+use crate::kafka::{self, Alarm, GroupMetadata, Outgoing, Position, Transactional};
 use crate::watchdog::Watchdog;
 
 /// How long a call waits for a new producer; membership is served before it waits on.
@@ -23,7 +22,7 @@ const RENEW_SLICE: Duration = Duration::from_millis(250);
 struct Job {
     batches: Vec<Sealed>,
     positions: Vec<Position>,
-    metadata: Result<ConsumerGroupMetadata, String>,
+    metadata: Result<GroupMetadata, String>,
 }
 
 enum Request {
@@ -90,7 +89,7 @@ impl Committer {
         &self,
         batches: Vec<Sealed>,
         positions: Vec<Position>,
-        metadata: Result<ConsumerGroupMetadata, String>,
+        metadata: Result<GroupMetadata, String>,
     ) {
         let job = Job {
             batches,
@@ -160,7 +159,7 @@ impl Desk {
         &mut self,
         batches: &[Sealed],
         positions: &[Position],
-        metadata: &ConsumerGroupMetadata,
+        metadata: &GroupMetadata,
     ) -> Outcome {
         match self.producer.begin() {
             Ok(()) => {}

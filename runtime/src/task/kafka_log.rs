@@ -101,6 +101,11 @@ impl<S: Step> KafkaLog<S> {
         self
     }
 
+    /// The member of the group.
+    pub fn member(&self) -> &GroupConsumer {
+        &self.consumer
+    }
+
     fn is_alive(&self) {
         self.watchdog.iter().for_each(Watchdog::is_alive);
     }

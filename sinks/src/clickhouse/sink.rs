@@ -12,7 +12,7 @@ use anyhow::Context;
 use runtime::clock;
 use runtime::control::{ControlError, ControlView};
 use runtime::fate::{Backoff, Fate};
-use runtime::health::Condition;
+use runtime::health::{Condition, Membership};
 use runtime::kafka::admin::Admin;
 use runtime::kafka::reader::ReadError;
 use runtime::kafka::transactional::Position;
@@ -136,6 +136,7 @@ async fn watch_server(server: Server, service: Service) {
 
 struct Sink {
     consumer: GroupConsumer,
+    membership: Membership,
     topics: Topics,
     lanes: Vec<Lane>,
     /// Where the next look begins, so that no partition waits for all before it.
@@ -180,6 +181,7 @@ impl Sink {
         };
         Ok(Self {
             consumer,
+            membership: Membership::watch(&service.health),
             topics: Topics::new(control, Admin::new(&config.kafka)?),
             lanes: Vec::new(),
             turn: 0,
@@ -220,6 +222,7 @@ impl Sink {
         while !self.service.shutdown.is_requested() {
             self.follow_topics()?;
             self.serve_group()?;
+            self.membership.look(&self.consumer);
             self.settle_rounds()?;
             let read_count = self.gather()?;
             self.cut_when_due();

@@ -14,7 +14,9 @@ use crate::kafka::record::Partition;
 #[derive(Default)]
 pub(super) struct Intake {
     waiting: BTreeMap<Partition, Queue>,
-    inquiry: Option<Inquiry>,
+    /// With the time after which it is put afresh: librdkafka may sit on a question while it looks
+    /// for a coordinator.
+    inquiry: Option<(Inquiry, Deadline)>,
     ask_again: Option<Deadline>,
 }
 
@@ -61,19 +63,18 @@ impl Intake {
             self.inquiry = None;
             return Ok(Vec::new());
         }
-        let Some(inquiry) = &self.inquiry else {
+        let Some((inquiry, until)) = &self.inquiry else {
             if self.ask_again.is_none_or(Deadline::has_passed) {
                 let asked = self.waiting.keys().cloned().collect();
-                self.inquiry = Some(Inquiry::ask(
-                    client,
-                    group,
-                    asked,
-                    (Wanted::Stable, ANSWER_WAIT),
-                ));
+                let inquiry = Inquiry::ask(client, group, asked, (Wanted::Stable, ANSWER_WAIT));
+                self.inquiry = Some((inquiry, Deadline::after(ANSWER_WAIT * 2)));
             }
             return Ok(Vec::new());
         };
         let Some(answer) = inquiry.poll(Duration::ZERO) else {
+            if until.has_passed() {
+                self.inquiry = None;
+            }
             return Ok(Vec::new());
         };
         self.inquiry = None;

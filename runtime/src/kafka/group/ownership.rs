@@ -3,6 +3,14 @@
 use super::*;
 
 impl GroupConsumer {
+    /// True while there are topics to read and the coordinator has not taken us in, or positions of
+    /// partitions that are ours are not known yet.
+    pub fn is_joining(&self) -> bool {
+        let is_waiting = self.intake.partitions().next().is_some();
+        let is_in = || native::is_member(self.consumer.client().native_ptr());
+        !self.topics.is_empty() && (is_waiting || !is_in())
+    }
+
     pub(super) fn is_going(&self, partition: &Partition) -> bool {
         self.going
             .as_ref()
@@ -260,4 +268,16 @@ impl GroupConsumer {
             .map_err(failed)?;
         Ok(native::elements_of(&moved))
     }
+}
+
+fn stable(answers: Vec<(Partition, Answer)>) -> Vec<(Partition, Option<Committed>)> {
+    let stable = |(partition, answer)| match answer {
+        Answer::Stable(committed) => Some((partition, committed)),
+        Answer::Unstable => None,
+        Answer::Refused(failure) => {
+            tracing::warn!(%partition, %failure, "committed position is not known yet");
+            None
+        }
+    };
+    answers.into_iter().filter_map(stable).collect()
 }

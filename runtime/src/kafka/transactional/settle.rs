@@ -40,25 +40,10 @@ impl Transactional {
             .saturating_sub(Duration::from_millis(100))
     }
 
-    pub(super) fn producer(&self) -> &ThreadedProducer<Acks> {
+    pub(super) fn producer(&self) -> &Arc<ThreadedProducer<Acks>> {
         self.producer
             .as_ref()
             .expect("a stage other than spent has a producer")
-    }
-
-    pub(super) fn send_positions(
-        &self,
-        positions: &[Position],
-        group: &ConsumerGroupMetadata,
-        deadline: Deadline,
-    ) -> Result<(), CallFailure> {
-        if positions.is_empty() {
-            return Ok(());
-        }
-        let list = Position::list(positions).map_err(CallFailure::of_crate)?;
-        self.producer()
-            .send_offsets_to_transaction(&list, group, deadline.left())
-            .map_err(CallFailure::of_crate)
     }
 
     /// Calls again while the call can be resumed and there is time.

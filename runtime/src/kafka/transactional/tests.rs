@@ -1,6 +1,12 @@
-//! Which failure asks for what.
+//! Which failure asks for what, and a call that would not end.
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka_sys::types::RDKafkaApiKey;
 
 use super::*;
+use crate::kafka::{GroupConsumer, GroupSettings};
+use crate::testing::{PATIENCE, until};
 
 #[track_caller]
 fn check(code: Code, (fatal, abort, retriable): (bool, bool, bool), expect: Verdict) {
@@ -45,4 +51,50 @@ fn each_kind_of_failure_has_one_verdict() {
         Verdict::Resume,
     );
     check(Code::State, (false, false, false), Verdict::Renew);
+}
+
+/// That the group's coordinator goes away between the two requests of one call is a matter of luck
+/// on a real broker, so this one is librdkafka's own, which refuses what it is told to refuse.
+#[test]
+fn a_commit_ends_though_nobody_finds_the_groups_coordinator() {
+    let broker = MockCluster::new(1).unwrap();
+    broker.create_topic("in", 1, 1).unwrap();
+    broker.create_topic("out", 1, 1).unwrap();
+    let kafka = KafkaConfig::plaintext(broker.bootstrap_servers());
+    let settings = GroupSettings::new("group", "member", Duration::from_secs(10));
+    let group = GroupConsumer::join(&kafka, settings).unwrap();
+    let group = group.metadata().unwrap();
+    let settings = TransactionalSettings::new("name", Duration::from_secs(2));
+    let mut producer = Transactional::open(&kafka, settings).unwrap();
+
+    let position = Position {
+        partition: Partition::new("in", 0),
+        offset: 7,
+        metadata: String::new(),
+    };
+    let commit = move |producer: &mut Transactional| {
+        producer.begin().unwrap();
+        producer
+            .send(&Outgoing::keyed("out", b"key", b"1"))
+            .unwrap();
+        producer.commit(std::slice::from_ref(&position), &group)
+    };
+    assert!(matches!(commit(&mut producer), Outcome::Committed));
+
+    let not_there = RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE;
+    let moved = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
+    broker.request_errors(RDKafkaApiKey::FindCoordinator, &[not_there; 100_000]);
+    broker.request_errors(RDKafkaApiKey::TxnOffsetCommit, &[moved]);
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let ended = (commit(&mut producer), producer, commit);
+        tell.send(ended)
+            .unwrap_or_else(|_| unreachable!("it is waited for"));
+    });
+    let (outcome, mut producer, commit) = told.recv_timeout(PATIENCE).expect("the commit ends");
+    assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+
+    broker.clear_request_errors(RDKafkaApiKey::FindCoordinator);
+    until(|| producer.renew(Duration::from_secs(1)).is_ok());
+    assert!(matches!(commit(&mut producer), Outcome::Committed));
 }
