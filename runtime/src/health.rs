@@ -11,12 +11,15 @@ use serde::Serialize;
 
 use crate::clock::{self, Deadline};
 use crate::kafka::probe::Probe;
-use crate::kafka::{Failure, GroupConsumer, KafkaConfig};
+use crate::kafka::{Failure, GroupConsumer, KafkaConfig, Standing};
 use crate::service::Shutdown;
 
 /// How often the brokers are asked, and how long they have to answer.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const PROBE_WAIT: Duration = Duration::from_secs(2);
+
+/// How long the positions of a member's partitions may take before that is told.
+const POSITIONS_MAX: Duration = Duration::from_secs(2);
 
 /// How often a member is looked at that was about to join.
 const JOINING_INTERVAL: Duration = Duration::from_millis(50);
@@ -141,6 +144,8 @@ impl Health {
 pub struct Membership {
     health: Health,
     again: Deadline,
+    /// When partitions that wait for their positions are worth a word.
+    patience: Option<Deadline>,
 }
 
 impl Membership {
@@ -150,23 +155,45 @@ impl Membership {
         Self {
             health: health.clone(),
             again: Deadline::after(Duration::ZERO),
+            patience: None,
         }
     }
 
-    /// Looks at the member, if it was not looked at a moment ago.
+    /// Looks at a member that has subscribed, if it was not looked at a moment ago.
     pub fn look(&mut self, member: &GroupConsumer) {
-        if !self.again.has_passed() {
+        if self.again.has_passed() {
+            self.tell(member.standing());
+        }
+    }
+
+    fn tell(&mut self, standing: Standing) {
+        let is_settled = matches!(standing, Standing::In { waiting: 0, .. });
+        self.again = Deadline::after(match is_settled {
+            true => PROBE_INTERVAL,
+            false => JOINING_INTERVAL,
+        });
+        let Standing::In { read, waiting } = standing else {
+            self.patience = None;
+            let reason = "joins the group: no partition is read meanwhile";
+            self.health.set("group", Condition::NotReady(reason.into()));
+            return;
+        };
+        if waiting == 0 {
+            self.patience = None;
+            self.health.set("group", Condition::Ready);
             return;
         }
-        let (condition, again) = match member.is_joining() {
-            true => {
-                let reason = "joins the group: its partitions are not read meanwhile";
-                (Condition::NotReady(reason.into()), JOINING_INTERVAL)
-            }
-            false => (Condition::Ready, PROBE_INTERVAL),
-        };
-        self.health.set("group", condition);
-        self.again = Deadline::after(again);
+        let patience = self
+            .patience
+            .get_or_insert_with(|| Deadline::after(POSITIONS_MAX));
+        if patience.has_passed() {
+            let reason = format!("positions are undecided: {waiting} of the partitions wait");
+            let condition = match read {
+                0 => Condition::NotReady(reason),
+                _ => Condition::Warning(reason),
+            };
+            self.health.set("group", condition);
+        }
     }
 }
 
@@ -217,5 +244,29 @@ mod tests {
         }
         health.set("kafka", Condition::Ready);
         assert_eq!(health.report().checks["kafka"].since_ms, since);
+    }
+
+    #[test]
+    fn a_member_without_partitions_is_well_and_one_outside_its_group_is_not() {
+        let health = Health::default();
+        let mut membership = Membership::watch(&health);
+        let mut is_ready = |standing| {
+            membership.tell(standing);
+            health.report().ready
+        };
+        assert!(!is_ready(Standing::Out));
+        let waits = Standing::In {
+            read: 0,
+            waiting: 3,
+        };
+        assert!(
+            !is_ready(waits),
+            "it says what it said until that takes long"
+        );
+        let settled = |read| Standing::In { read, waiting: 0 };
+        assert!(is_ready(settled(0)));
+        assert!(is_ready(settled(3)));
+        assert!(is_ready(waits), "a rebalance");
+        assert!(!is_ready(Standing::Out));
     }
 }

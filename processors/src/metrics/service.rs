@@ -214,10 +214,10 @@ fn work(
         Worker::new(log, source.clone(), config.worker, seed);
     *report.lock().unwrap_or_else(PoisonError::into_inner) = worker.report();
     while !service.shutdown.is_requested() {
-        membership.look(worker.log_mut().member());
         watchdog.pending();
         let turn = worker.turn()?;
         watchdog.settled();
+        membership.look(worker.log_mut().member());
         if let Turn::Idle(wait_ms) = turn {
             runtime::task::Log::wait(worker.log_mut(), wait_ms);
         }

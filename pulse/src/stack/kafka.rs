@@ -7,6 +7,7 @@ mod archive;
 mod listeners;
 mod probe;
 mod properties;
+mod session;
 mod software;
 
 use std::io;
@@ -23,8 +24,7 @@ use software::Software;
 
 pub use listeners::{Certificates, Secured};
 
-/// How long a broker may take to answer: it starts in 1 to 2 s on an idle machine, and after a kill
-/// it waits for its own earlier session to end.
+/// How long a broker may take to answer: it starts in 1 to 2 s on an idle machine.
 const READY_MAX: Duration = Duration::from_secs(90);
 /// How long it may take to close its log in order; it takes half a second.
 const STOP_MAX: Duration = Duration::from_secs(30);
@@ -181,6 +181,7 @@ impl Kafka {
             let ports = Ports::claim(&options)?;
             properties::write(&options, &ports, secured.as_ref())?;
             software.format(&options, secured.as_ref()).await?;
+            session::end(&software, &options, &ports).await?;
             let process = software.launch(&options, tenure)?;
             tries_left -= 1;
             match ready(&process, &ports).await {
@@ -250,6 +251,7 @@ impl Kafka {
     pub async fn restart(&mut self) -> Result<(), KafkaError> {
         self.process.kill9().await;
         let tenure = Tenure::take(&software::log(&self.options.folder), EARLIER_MAX).await?;
+        session::end(&self.software, &self.options, &self.ports).await?;
         self.process = self.software.launch(&self.options, tenure)?;
         ready(&self.process, &self.ports).await
     }

@@ -45,6 +45,7 @@ use super::transactional::Position;
 use super::waker::{Alarm, Waker};
 use crate::fate::Fate;
 use intake::Intake;
+pub use ownership::Standing;
 use rebalance::{Change, Rebalances};
 
 mod intake;
@@ -132,6 +133,13 @@ impl GroupError {
     pub fn fate(&self) -> Fate {
         match self {
             Self::Fenced(_) => Fate::Halt,
+            // Also what a member hears whose session ended unnoticed: which of the two it is shows
+            // in the next call of [`GroupConsumer::poll`].
+            Self::Refused { failure, .. }
+                if matches!(failure.code, Code::FencedInstanceId | Code::Fatal) =>
+            {
+                Fate::Retry
+            }
             Self::Join(failure) | Self::Refused { failure, .. } => failure.fate(),
         }
     }

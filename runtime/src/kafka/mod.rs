@@ -29,7 +29,7 @@ mod waker;
 pub use admin::Admin;
 pub use client::{KEYS, KafkaConfig, Sasl, Security, Tls};
 pub use failure::Failure;
-pub use group::{Committed, Event, GroupConsumer, GroupMetadata, GroupSettings};
+pub use group::{Committed, Event, GroupConsumer, GroupMetadata, GroupSettings, Standing};
 pub use native::Batch;
 pub use publisher::{Publisher, PublisherSettings};
 pub use reader::{Isolation, Reader, Start, Watermarks};

@@ -29,7 +29,7 @@ use std::time::Duration;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message;
-use rdkafka::producer::{DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use rdkafka_sys as sys;
@@ -206,6 +206,8 @@ pub struct Transactional {
     producer: Option<Arc<ThreadedProducer<Acks>>>,
     acks: Arc<AckCount>,
     stage: Stage,
+    /// A call of the open transaction whose end nobody saw.
+    unseen: Option<CallFailure>,
 }
 
 impl Transactional {
@@ -224,6 +226,7 @@ impl Transactional {
             producer: None,
             acks: Arc::default(),
             stage: Stage::Spent,
+            unseen: None,
         };
         transactional.renew(transactional.settings.timeout * 2)?;
         Ok(transactional)
@@ -261,8 +264,10 @@ impl Transactional {
     fn replace(&mut self) -> Result<(), TransactionError> {
         self.stage = Stage::Spent;
         // The old one first: two with one name would fence each other. Only one that is stuck in a
-        // call lives on, and cannot take the name back; see `positions`.
-        self.producer = None;
+        // call lives on, with nothing left to send, and cannot take the name back; see `positions`.
+        if let Some(old) = self.producer.take() {
+            old.purge(PurgeConfig::default().queue().inflight());
+        }
         self.acks = Arc::default();
         let acks = Acks {
             count: Arc::clone(&self.acks),
@@ -339,13 +344,17 @@ impl Transactional {
     /// # Errors
     /// [`TransactionError::Failed`]: the transaction must be aborted.
     pub fn add_positions(
-        &self,
+        &mut self,
         positions: &[Position],
         group: &GroupMetadata,
     ) -> Result<(), TransactionError> {
         let deadline = Deadline::after(self.call_timeout());
         let added = self.send_positions(positions, group, deadline);
-        added.map_err(|call| TransactionError::Failed(call.failure))
+        added.map_err(|call| {
+            let failure = call.failure.clone();
+            self.unseen = (verdict(&call) == Verdict::Renew).then_some(call);
+            TransactionError::Failed(failure)
+        })
     }
 
     /// Makes everything sent since [`Self::begin`] true together with `positions`.
@@ -381,6 +390,9 @@ impl Transactional {
     /// Throws away everything sent since [`Self::begin`].
     pub fn abort(&mut self) -> Outcome {
         assert_eq!(self.stage, Stage::Open, "nothing to abort");
+        if let Some(call) = self.unseen.take() {
+            return self.undecided(call);
+        }
         match self.abort_call() {
             Ok(()) => {
                 self.stage = Stage::Ready;

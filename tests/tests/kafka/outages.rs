@@ -8,7 +8,7 @@ use runtime::kafka::group::GroupError;
 use runtime::kafka::transactional::TransactionError;
 use runtime::kafka::{
     Admin, Event, Isolation, KafkaConfig, Outcome, Outgoing, Partition, Position, Publisher,
-    PublisherSettings, Transactional,
+    PublisherSettings, Standing, Transactional,
 };
 use runtime::service::Shutdown;
 use tests::eventually;
@@ -193,7 +193,7 @@ async fn a_member_that_slept_through_an_outage_joins_anew() {
     let topic = broker::topic(&kafka, "slept", 2).await;
     let name = broker::name("slept");
     let mut settings = broker::group_settings(&name, "a");
-    // A broker that was killed is back after 3 s at the earliest, its own session's.
+    // A broker that was killed is not back sooner: its controller starts first, and then it.
     settings.session_timeout = Duration::from_secs(2);
     let mut member = Member::join_with(&kafka, settings, [&topic]);
     member.until_owned(2);
@@ -206,6 +206,16 @@ async fn a_member_that_slept_through_an_outage_joins_anew() {
         admin.delete_groups(&[&name]).await
     })
     .await;
+    assert_eq!(member.group.standing(), Standing::Out);
+    // A commit may be answered as that of a member whose name another has taken; which of the two
+    // it is only a poll can tell.
+    let position = Position {
+        partition: Partition::new(&topic, 0),
+        offset: 0,
+        metadata: String::new(),
+    };
+    let refused = member.group.commit(&[position]).unwrap_err();
+    assert_eq!(refused.fate(), Fate::Retry, "{refused}");
     let mut events = Vec::new();
     broker::until(|| {
         events.extend(member.poll());
@@ -214,7 +224,11 @@ async fn a_member_that_slept_through_an_outage_joins_anew() {
     let is_lost = |event: &Event| matches!(event, Event::Lost { .. });
     assert!(events[..2].iter().all(is_lost), "{events:?}");
     assert!(!events[2..].iter().any(is_lost), "{events:?}");
-    assert_eq!(member.owned(), 2);
+    let all = Standing::In {
+        read: 2,
+        waiting: 0,
+    };
+    assert_eq!(member.group.standing(), all);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -295,4 +309,30 @@ async fn a_member_reads_on_when_the_broker_is_back() {
         }
     }
     assert!(member.seen.values().all(|offsets| *offsets == [0, 1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_was_killed_takes_up_what_it_leads_once() {
+    let mut broker = Broker::own().await;
+    let kafka = broker.config();
+    let topic = broker::topic(&kafka, "once", 1).await;
+    let mut member = Member::join(&kafka, &broker::name("once"), "a", [&topic]);
+    member.until_owned(1);
+    broker.kafka.kill9().await;
+    broker.kafka.restart().await.unwrap();
+    // The member is served again, so the broker has taken the group up.
+    broker::until(|| {
+        member.poll();
+        let position = Position {
+            partition: Partition::new(&topic, 0),
+            offset: 0,
+            metadata: String::new(),
+        };
+        member.group.commit(&[position]).is_ok()
+    });
+    let log = broker.kafka.process().log_tail(usize::MAX);
+    let has_taken_up = log.contains("Finished loading of metadata from __consumer_offsets");
+    assert!(has_taken_up, "{log}");
+    // What it gave up it would have taken up on what the killed one had left behind.
+    assert!(!log.contains("Started unloading metadata"), "{log}");
 }

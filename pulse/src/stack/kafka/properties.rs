@@ -27,14 +27,14 @@ const ALWAYS: &[(&str, &str)] = &[
     ("group.consumer.min.session.timeout.ms", "1000"),
     ("group.consumer.min.heartbeat.interval.ms", "200"),
     // A transaction whose producer is gone is aborted soon after its timeout: until then it holds
-    // up every reader of committed records. The default looks every 10 s. After a kill the first
-    // look must come behind the end of the earlier session: until then the broker cannot mark what
-    // it aborts, and at that end it takes the partitions for deleted and forgets the marks.
+    // up every reader of committed records. The default looks every 10 s. Where a broker begins
+    // while an earlier session lasts (see `session`), the first look must come behind its end:
+    // until then the broker cannot mark what it aborts, and then it forgets the marks.
     (
         "transaction.abort.timed.out.transaction.cleanup.interval.ms",
         "6000",
     ),
-    // After a kill the broker is let in when its earlier session has ended; the default is 9 s.
+    // A broker that is frozen or lost is missed after that; the default is 9 s.
     ("broker.session.timeout.ms", "3000"),
     ("broker.heartbeat.interval.ms", "500"),
     // Two cores, few clients.
@@ -61,6 +61,32 @@ pub(super) fn path(folder: &Path) -> PathBuf {
 /// Where the broker's topics are.
 pub(super) fn data(folder: &Path) -> PathBuf {
     folder.join("log")
+}
+
+/// Where those of its controller alone are.
+pub(super) fn controller_path(folder: &Path) -> PathBuf {
+    folder.join("controller.properties")
+}
+
+/// Writes the settings of the broker's controller without the broker, which ends a session that
+/// nobody holds almost at once.
+pub(super) fn write_controller(options: &KafkaOptions, ports: &Ports) -> Result<(), KafkaError> {
+    let controller = ports.controller.address();
+    let data = escaped(&data(&options.folder).to_string_lossy());
+    let text = format!(
+        "process.roles=controller\n\
+         node.id=1\n\
+         log.dirs={data}\n\
+         controller.listener.names=CONTROLLER\n\
+         controller.quorum.bootstrap.servers={controller}\n\
+         listeners=CONTROLLER://{controller}\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT\n\
+         broker.session.timeout.ms=200\n\
+         broker.heartbeat.interval.ms=100\n\
+         metadata.max.idle.interval.ms=50\n"
+    );
+    let path = controller_path(&options.folder);
+    std::fs::write(&path, text).map_err(fault(&path))
 }
 
 /// Writes the broker's settings, whose ports may differ from those of its last run.

@@ -93,6 +93,17 @@ impl Software {
         Ok(broker.spawn()?)
     }
 
+    /// The broker's controller alone.
+    pub(super) fn launch_controller(&self, options: &KafkaOptions) -> Result<Process, KafkaError> {
+        let controller = self
+            .java(Purpose::Test, options.folder.join("controller.log"))
+            .arg("-Dorg.slf4j.simpleLogger.log.org.apache.kafka.controller=info")
+            .arg("kafka.Kafka")
+            .arg(properties::controller_path(&options.folder))
+            .orphan(Orphan::IsKilled);
+        Ok(controller.spawn()?)
+    }
+
     /// A Java that has everything but the class to run. The C1 compiler alone and the serial
     /// collector halve the CPU of a start; a broker that serves gets the full ones.
     fn java(&self, purpose: Purpose, log: PathBuf) -> Launch {

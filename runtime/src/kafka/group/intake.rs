@@ -14,8 +14,7 @@ use crate::kafka::record::Partition;
 #[derive(Default)]
 pub(super) struct Intake {
     waiting: BTreeMap<Partition, Queue>,
-    /// With the time after which it is put afresh: librdkafka may sit on a question while it looks
-    /// for a coordinator.
+    /// With the time after which it is put afresh, in case that its own end does not come.
     inquiry: Option<(Inquiry, Deadline)>,
     ask_again: Option<Deadline>,
 }

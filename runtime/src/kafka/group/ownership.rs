@@ -2,13 +2,31 @@
 
 use super::*;
 
+/// How a member stands with its group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It has not been taken in, or was lost since.
+    Out,
+    /// It has been taken in, or has nothing to read.
+    In {
+        /// Partitions that are read.
+        read: usize,
+        /// Partitions that are its own and whose positions are not known yet.
+        waiting: usize,
+    },
+}
+
 impl GroupConsumer {
-    /// True while there are topics to read and the coordinator has not taken us in, or positions of
-    /// partitions that are ours are not known yet.
-    pub fn is_joining(&self) -> bool {
-        let is_waiting = self.intake.partitions().next().is_some();
+    /// How this member stands with its group at present.
+    pub fn standing(&self) -> Standing {
         let is_in = || native::is_member(self.consumer.client().native_ptr());
-        !self.topics.is_empty() && (is_waiting || !is_in())
+        match self.topics.is_empty() || is_in() {
+            true => Standing::In {
+                read: self.owned.len(),
+                waiting: self.intake.partitions().count(),
+            },
+            false => Standing::Out,
+        }
     }
 
     pub(super) fn is_going(&self, partition: &Partition) -> bool {

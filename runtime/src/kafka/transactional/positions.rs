@@ -4,7 +4,7 @@
 //! none is found librdkafka looks on, whatever time it was given: 2.12 notes when the search must
 //! end (`creq_ts_timeout` in `rdkafka_coord.c`) and never reads it. A broker that goes away in that
 //! moment would hold the call for as long as it is away, and one that comes back may still not end
-//! the search.
+//! the search. One that is frozen holds it until librdkafka gives the request up.
 //!
 //! So nobody waits for such a call beyond its time. Its thread keeps the producer until it returns,
 //! which nothing depends on: the next producer of the name has a new epoch, and what the old one
@@ -40,12 +40,12 @@ impl Transactional {
             .name("positions".into())
             .spawn(call)
             .map_err(|error| CallFailure::unanswered(&format!("no thread: {error}")))?;
-        // librdkafka's own end of the time that it was given should come first.
+        // Behind the time that the call was given, and still below the transaction's.
         let slack = self.settings.timeout / 20;
         match told.recv_timeout(wait + slack) {
             Ok(sent) => sent.map_err(CallFailure::of_crate),
             Err(_) => Err(CallFailure::unanswered(
-                "the group's coordinator was not found in time",
+                "the positions were not taken in time",
             )),
         }
     }

@@ -64,7 +64,7 @@ fn a_commit_ends_though_nobody_finds_the_groups_coordinator() {
     let settings = GroupSettings::new("group", "member", Duration::from_secs(10));
     let group = GroupConsumer::join(&kafka, settings).unwrap();
     let group = group.metadata().unwrap();
-    let settings = TransactionalSettings::new("name", Duration::from_secs(2));
+    let settings = TransactionalSettings::new("name", Duration::from_secs(6));
     let mut producer = Transactional::open(&kafka, settings).unwrap();
 
     let position = Position {
