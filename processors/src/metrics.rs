@@ -3,10 +3,10 @@
 //! Each subject is a stream with a clock of its own ([`clock`]). A meter's group holds the subject,
 //! so every window has exactly one clock. Aggregates are compiled into cells ([`layout`]) that lie
 //! densely in memory ([`panes`]); a group's windows are a [`series`], and what they compute is one
-//! of the [`meters`]. Identities of events that would not yet be late are remembered ([`ids`]).
-//! [`step`] puts these together, `fold` brings events into windows, `takeover` spares the longer
-//! ones most of that, `firing` says when windows fire and leave, `install` takes definitions into
-//! force and `state` writes everything down.
+//! of the [`meters`]. Identities of events that would not yet be late are remembered ([`ids`],
+//! `slice` by slice). [`step`] puts these together, `fold` brings events into windows, `takeover`
+//! spares the longer ones most of that, `firing` says when windows fire and leave, `install` takes
+//! definitions into force and `state` writes everything down.
 
 pub mod clock;
 pub mod definitions;
@@ -23,6 +23,7 @@ pub mod panes;
 mod restore;
 pub mod series;
 pub mod service;
+mod slice;
 mod state;
 pub mod step;
 pub mod subjects;

@@ -350,8 +350,8 @@ impl MetricsStep {
             return;
         };
         self.id_count -= slice.len() as u64;
-        for chunk in 0..slice.chunk_count {
-            self.gone.push(Gone::Ids(subject, slice.start_us, chunk));
+        for chunk in 0..slice.chunk_count() {
+            self.gone.push(Gone::Ids(subject, slice.start_us(), chunk));
         }
         self.raise_floor(subject, slice.end_us());
     }

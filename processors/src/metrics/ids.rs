@@ -5,16 +5,11 @@
 
 use std::hash::Hasher;
 
-use runtime::prefetch::prefetch;
 use schemas::event::EventView;
 use schemas::time::EventTime;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use super::idset::IdSet;
-
-/// The length of a slice of event time. A quarter of the default lateness: little is kept for
-/// longer than it must be.
-pub const SLICE_US: i64 = 30_000_000;
+pub use super::slice::{SLICE_US, Slice, slice_start_us};
 
 /// The identity of an event, in 128 bits.
 #[inline]
@@ -29,60 +24,6 @@ pub fn identity(event: &EventView<'_>) -> u128 {
     hasher.write_i64(event.occurred_at.as_us());
     hasher.write(event.event_id.as_bytes());
     hasher.finish128().as_u128()
-}
-
-/// The start of the slice that holds an instant.
-#[inline]
-pub fn slice_start_us(at: EventTime) -> i64 {
-    at.as_us().saturating_sub(at.as_us().rem_euclid(SLICE_US))
-}
-
-/// Identities of one slice of event time.
-#[derive(Debug)]
-pub struct Slice {
-    /// Its first instant.
-    pub start_us: i64,
-    ids: IdSet,
-    /// Those that are not in the state topic yet.
-    fresh: Vec<u128>,
-    /// State records written so far.
-    pub chunk_count: u32,
-}
-
-impl Slice {
-    fn new(start_us: i64) -> Self {
-        Self {
-            start_us,
-            ids: IdSet::default(),
-            fresh: vec![],
-            chunk_count: 0,
-        }
-    }
-
-    /// First instant that is no longer inside.
-    pub fn end_us(&self) -> i64 {
-        self.start_us.saturating_add(SLICE_US)
-    }
-
-    /// How many identities.
-    pub fn len(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// True for none.
-    pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
-    }
-
-    /// Takes the identities that are not in the state topic yet.
-    pub fn take_fresh(&mut self) -> Vec<u128> {
-        std::mem::take(&mut self.fresh)
-    }
-
-    /// True when some identity is not in the state topic yet.
-    pub fn has_fresh(&self) -> bool {
-        !self.fresh.is_empty()
-    }
 }
 
 /// What a subject remembers; slices by start.
@@ -108,11 +49,10 @@ impl SeenIds {
     pub fn insert(&mut self, occurred_at: EventTime, id: u128) -> Seen {
         let start_us = slice_start_us(occurred_at);
         let slice = self.slice(start_us);
-        if !slice.ids.insert(id) {
+        if !slice.insert(id) {
             return Seen::Before;
         }
-        slice.fresh.push(id);
-        if slice.fresh.len() == 1 {
+        if slice.fresh_count() == 1 {
             Seen::FirstFresh
         } else {
             Seen::New
@@ -125,15 +65,12 @@ impl SeenIds {
         self.slices.last()
     }
 
-    /// Asks for the places at which an identity lies, or would.
+    /// The slice that holds an instant, when there is one.
     #[inline]
-    pub(super) fn warm(&self, occurred_at: EventTime, id: u128) {
+    pub(super) fn at(&self, occurred_at: EventTime) -> Option<&Slice> {
         let start_us = slice_start_us(occurred_at);
         let mut slices = self.slices.iter().rev();
-        if let Some(slice) = slices.find(|slice| slice.start_us == start_us) {
-            slice.fresh.last().into_iter().for_each(prefetch);
-            slice.ids.warm(id);
-        }
+        slices.find(|slice| slice.start_us() == start_us)
     }
 
     /// The slice that starts there, made when there is none.
@@ -143,9 +80,9 @@ impl SeenIds {
         let at = match self
             .slices
             .iter()
-            .rposition(|slice| slice.start_us <= start_us)
+            .rposition(|slice| slice.start_us() <= start_us)
         {
-            Some(at) if self.slices[at].start_us == start_us => return &mut self.slices[at],
+            Some(at) if self.slices[at].start_us() == start_us => return &mut self.slices[at],
             Some(at) => at + 1,
             None => 0,
         };
@@ -158,8 +95,8 @@ impl SeenIds {
     /// Puts identities back from a state record.
     pub fn restore(&mut self, start_us: i64, chunk: u32, ids: impl Iterator<Item = u128>) -> usize {
         let slice = self.slice(start_us);
-        slice.chunk_count = slice.chunk_count.max(chunk.saturating_add(1));
-        ids.filter(|id| slice.ids.insert(*id)).count()
+        slice.restore_chunk(chunk);
+        ids.filter(|id| slice.restore(*id)).count()
     }
 
     /// Forgets a slice.
@@ -167,7 +104,7 @@ impl SeenIds {
         let at = self
             .slices
             .iter()
-            .position(|slice| slice.start_us == start_us)?;
+            .position(|slice| slice.start_us() == start_us)?;
         Some(self.slices.remove(at))
     }
 
@@ -195,7 +132,7 @@ impl SeenIds {
     pub fn get_mut(&mut self, start_us: i64) -> Option<&mut Slice> {
         self.slices
             .iter_mut()
-            .find(|slice| slice.start_us == start_us)
+            .find(|slice| slice.start_us() == start_us)
     }
 
     /// True when nothing is remembered.
@@ -218,8 +155,8 @@ mod tests {
         assert_eq!(seen.insert(at(-1), 7), Seen::FirstFresh);
         assert_eq!(seen.oldest_end_us(), 0);
         let gone = seen.remove_oldest().unwrap();
-        assert_eq!((gone.start_us, gone.len()), (-SLICE_US, 1));
-        assert_eq!(seen.get_mut(0).unwrap().take_fresh(), [7, 8]);
+        assert_eq!((gone.start_us(), gone.len()), (-SLICE_US, 1));
+        assert_eq!(seen.get_mut(0).unwrap().take_fresh(9), (vec![7, 8], 0));
         assert_eq!(seen.insert(at(12), 9), Seen::FirstFresh);
     }
 }

@@ -16,22 +16,18 @@ use runtime::prefetch::prefetch;
 pub(super) struct IdSet {
     /// Zero stands for nobody.
     places: Box<[u128]>,
-    count: usize,
+    /// Four bytes are enough: these would be 64 GB.
+    count: u32,
     has_zero: bool,
 }
 
-/// Places for the first identities.
-const PLACES_MIN: usize = 4;
+/// Places for the first identities: fewer of them than these have room for lie in a list.
+const PLACES_MIN: usize = 12;
 
 impl IdSet {
     /// How many.
     pub(super) fn len(&self) -> usize {
-        self.count
-    }
-
-    /// True for none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count as usize
     }
 
     /// Takes an identity in; false when it was there.
@@ -40,11 +36,11 @@ impl IdSet {
         if id == 0 {
             let is_new = !self.has_zero;
             self.has_zero = true;
-            self.count += usize::from(is_new);
+            self.count += u32::from(is_new);
             return is_new;
         }
         // At most three quarters are taken: beyond that a look takes many steps.
-        if self.count >= self.places.len() / 4 * 3 {
+        if self.len() >= self.places.len() / 4 * 3 {
             self.grow();
         }
         let mut at = place(id, self.places.len());
@@ -128,7 +124,7 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(seed);
         for spread in [1, 64, 127] {
             let (mut set, mut known) = (IdSet::default(), HashSet::new());
-            assert!(set.is_empty());
+            assert_eq!(set.len(), 0);
             for _ in 0..20_000 {
                 // Also many that want the same place, the last one and the one that means nobody.
                 let id = match rng.u8(0..10) {

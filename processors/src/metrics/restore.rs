@@ -8,6 +8,7 @@ use runtime::step::{Counts, StateError};
 
 use super::clock::Clock;
 use super::definitions::Definitions;
+use super::ids::slice_start_us;
 use super::layout::Carry;
 use super::meters::MeterAt;
 use super::panes::{Packed, Panes, Slot};
@@ -256,6 +257,9 @@ impl MetricsStep {
             return Err(StateError::new("the key of identities"));
         };
         let (subject, start_us) = (u32::from_be_bytes(*subject), i64::from_be_bytes(*start));
+        if slice_start_us(EventTime::from_us(start_us)) != start_us {
+            return Err(StateError::new("identities of a slice that begins nowhere"));
+        }
         let chunk = number(chunk)?;
         self.subjects.grow(subject);
         let ids = &mut self.subjects.ids[subject as usize];

@@ -220,9 +220,7 @@ impl MetricsStep {
             let Some(slice) = self.subjects.ids[subject as usize].get_mut(start_us) else {
                 continue;
             };
-            let fresh = slice.take_fresh();
-            let first = slice.chunk_count;
-            slice.chunk_count += fresh.len().div_ceil(CHUNK_IDS_MAX) as u32;
+            let (fresh, first) = slice.take_fresh(CHUNK_IDS_MAX);
             for (ids, chunk) in fresh.chunks(CHUNK_IDS_MAX).zip(first..) {
                 self.put(
                     out,

@@ -7,6 +7,7 @@
 use runtime::prefetch::prefetch;
 use schemas::refusal::Refusal;
 
+use super::ids::Slice;
 use super::panes::{Panes, is_packed};
 use super::series::{CompiledMeter, Entry, NO_SLOT, Run, RunSpec, Series};
 use super::step::{MetricsStep, ReadEvent};
@@ -32,13 +33,18 @@ impl MetricsStep {
             subjects.series[at].first().into_iter().for_each(prefetch);
         }
         for (at, read) in known() {
-            subjects.ids[at].warm(read.event.occurred_at, read.id);
+            let slice = subjects.ids[at].at(read.event.occurred_at);
+            slice.into_iter().for_each(Slice::warm);
             for (_, series) in self.groups_of(at) {
                 prefetch(&series.runs);
                 prefetch(&series.lead_us);
             }
         }
         for (at, read) in known() {
+            let slice = subjects.ids[at].at(read.event.occurred_at);
+            slice
+                .into_iter()
+                .for_each(|slice| slice.warm_place(read.id));
             self.changing(at, read).for_each(|(_, run)| prefetch(run));
         }
         for (at, read) in known() {

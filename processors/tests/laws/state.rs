@@ -175,6 +175,23 @@ fn restored_from(latest: &BTreeMap<&[u8], &[u8]>, of: &Line, random: &mut Rng) -
     step
 }
 
+/// Slices of identities begin every 30 s: elsewhere their events would not be found again.
+#[test]
+fn identities_of_a_slice_that_begins_nowhere_are_refused() {
+    let mut line = Line::new(Limits::default());
+    line.feed(BEGIN_MS, &trade("exchange:M0-USD", 0, BEGIN_MS, 1, 1));
+    let log = line.changes();
+    let latest = latest(&log);
+    let (key, value) = latest.iter().find(|(key, _)| key[0] == b'i').unwrap();
+    let mut step = MetricsStep::new(&place(), 1);
+    step.restore(key, Some(value)).unwrap();
+    let mut elsewhere = key.to_vec();
+    let last_of_start = 1 + 4 + 8 - 1;
+    elsewhere[last_of_start] ^= 1;
+    let error = step.restore(&elsewhere, Some(value)).unwrap_err();
+    assert!(error.to_string().contains("begins nowhere"), "{error}");
+}
+
 /// What was written before cells were packed is read as well, and is the same state.
 #[test]
 fn a_step_restored_from_cells_that_are_not_packed_is_the_same() {
