@@ -167,7 +167,7 @@ elif [[ -n $lacking ]] || ! cargo_is_there; then
     command=
     if [[ -n $lacking ]]; then
         packages=$(cut -f2 <<<"$lacking" | tr ' ' '\n' | sort -u | paste -sd' ' -)
-        command="sudo apt-get install -y $packages"
+        command="sudo apt-get update && sudo apt-get install -y $packages"
         have apt-get || command="(your system's packages of what Debian calls $packages)"
     fi
     if ! cargo_is_there; then

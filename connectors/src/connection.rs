@@ -5,6 +5,7 @@
 //! came. While the log takes nothing, nothing is read, so memory is bounded; what the exchange then
 //! does not keep for us is a gap like any other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ use tokio::time::MissedTickBehavior;
 use crate::delivery::{Delivery, DeliveryError};
 use crate::exchange::FrameError;
 use crate::mapping::FeedState;
-use crate::resume;
+use crate::market::Published;
+use crate::resume::{self, ResumeError};
 use crate::subscription::{Audience, Subscriptions, Wanted};
 use crate::telemetry::FeedFigures;
 use crate::translate::{Output, Translator};
@@ -71,6 +73,23 @@ pub struct Connection {
     was_lost: bool,
 }
 
+/// Says what an earlier process published of what is wanted.
+trait Tail:
+    Fn(&Subscriptions, EventTime) -> Result<BTreeMap<String, Published>, ResumeError>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<T> Tail for T where
+    T: Fn(&Subscriptions, EventTime) -> Result<BTreeMap<String, Published>, ResumeError>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
 /// Why a session was left without an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Left {
@@ -107,14 +126,26 @@ impl Connection {
     ///
     /// # Errors
     /// When the log refuses this process for good.
-    pub async fn run(mut self) -> Result<(), DeliveryError> {
+    pub async fn run(self) -> Result<(), DeliveryError> {
+        let (kafka, feed) = (self.parts.kafka.clone(), self.parts.translator.feed());
+        let name = format!("{}-{}-tail", self.parts.member, feed.feed);
+        let tail = move |wishes: &Subscriptions, at: EventTime| {
+            resume::published(&kafka, &name, feed.exchange, wishes, at)
+        };
+        self.run_behind(tail).await
+    }
+
+    /// The same behind what `tail` says was published; it may block.
+    async fn run_behind(mut self, tail: impl Tail) -> Result<(), DeliveryError> {
         while !self.parts.shutdown.is_requested() {
             self.adopt().await?;
             if self.wanted.is_empty() {
                 self.idle().await?;
                 continue;
             }
-            self.resume().await;
+            if !self.resume(&tail).await? {
+                continue;
+            }
             let began = clock::monotonic();
             let left = self.session().await;
             self.leave().await?;
@@ -172,30 +203,60 @@ impl Connection {
         }
     }
 
-    /// Learns once, before the first connection, where an earlier process stopped.
-    async fn resume(&mut self) {
-        if std::mem::replace(&mut self.is_resumed, true) {
-            return;
+    /// Learns before the first connection where an earlier process stopped: connected without, the
+    /// trades in between would be neither asked for nor named. False when that is not known yet;
+    /// what is wanted may have changed meanwhile.
+    async fn resume(&mut self, tail: &impl Tail) -> Result<bool, DeliveryError> {
+        if self.is_resumed {
+            return Ok(true);
         }
-        let (kafka, wishes) = (self.parts.kafka.clone(), Arc::clone(&self.current));
-        let feed = self.parts.translator.feed();
-        let name = format!("{}-{}-tail", self.parts.member, feed.feed);
-        let at = now();
-        let read = move || resume::published(&kafka, &name, feed.exchange, &wishes, at);
-        match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(published)) => {
-                for (product, published) in published {
-                    if let Some(trades) = &published.trades {
-                        let (feed, last) = (feed.feed, trades.series.last());
-                        tracing::info!(feed, product, last, "goes on behind this trade");
-                    }
-                    self.parts.translator.resume(&product, published);
-                }
-            }
+        let (tail, wishes, at) = (tail.clone(), Arc::clone(&self.current), now());
+        let read = tokio::task::spawn_blocking(move || tail(&wishes, at));
+        let read = tokio::select! {
+            () = self.parts.shutdown.requested() => return Ok(false),
+            error = self.parts.delivery.failed() => return Err(error),
+            read = read => read,
+        };
+        let feed = self.parts.translator.feed().feed;
+        match read {
+            Ok(Ok(published)) => self.go_on_behind(published),
             Ok(Err(error)) => {
-                tracing::warn!(feed = feed.feed, %error, "log's tail not read: begins anew");
+                self.wait_for_tail(&error).await?;
+                return Ok(false);
             }
-            Err(error) => tracing::error!(feed = feed.feed, %error, "reading the tail panicked"),
+            // The next attempt would read the same, and panic as well.
+            Err(error) => tracing::error!(feed, %error, "reading the tail panicked: begins anew"),
+        }
+        self.is_resumed = true;
+        self.backoff.reset();
+        Ok(true)
+    }
+
+    fn go_on_behind(&mut self, published: BTreeMap<String, Published>) {
+        let feed = self.parts.translator.feed().feed;
+        for (product, published) in published {
+            if let Some(trades) = &published.trades {
+                let last = trades.series.last();
+                tracing::info!(feed, product, last, "goes on behind this trade");
+            }
+            self.parts.translator.resume(&product, published);
+        }
+    }
+
+    async fn wait_for_tail(&mut self, error: &ResumeError) -> Result<(), DeliveryError> {
+        let feed = self.parts.translator.feed().feed;
+        let wait = self.backoff.next_wait();
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(feed, %error, wait_ms, "log's tail not read, tried again");
+        let reason = format!("not connected: log's tail not read: {error}");
+        self.parts
+            .health
+            .set(self.parts.check, Condition::NotReady(reason));
+        tokio::select! {
+            () = self.parts.shutdown.requested() => Ok(()),
+            Ok(()) = self.parts.wishes.changed() => Ok(()),
+            () = tokio::time::sleep(wait) => Ok(()),
+            error = self.parts.delivery.failed() => Err(error),
         }
     }
 
@@ -374,3 +435,6 @@ impl Connection {
 fn now() -> EventTime {
     EventTime::from_us(clock::now_us())
 }
+
+#[cfg(test)]
+mod tests;

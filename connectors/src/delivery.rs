@@ -4,40 +4,47 @@
 //! A lane publishes one batch at a time and tries what failed again before it takes the next, so
 //! nothing is dropped that the brokers may still take. While the brokers are away the lanes fill
 //! up to a bound, then whoever reads the exchange waits. A tenant whose topics alone are in trouble
-//! fills its own lane alone; once that is full its records are lost, counted and logged, and the
-//! other tenants go on.
+//! fills its own lane alone, and no more than half of all room; what goes beyond is lost, counted
+//! and logged, and the other tenants go on. So do they when a tenant has no feed any more.
+//!
+//! librdkafka takes up to half a minute to say that a topic is gone, forgets it within a second and
+//! begins again. Records may time out in between, as they do while the brokers are away. So a lane
+//! is in trouble from the first word of a topic until a whole batch is settled.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 use runtime::fate::{Backoff, Fate};
 use runtime::kafka::admin::ENVELOPE_BYTES_MAX as RECORD_BYTES_MAX;
+use runtime::kafka::publisher::Undelivered;
 use runtime::kafka::{Failure, KafkaConfig, Outgoing, Publisher, PublisherSettings};
 use runtime::telemetry::TARGET;
 use schemas::dead_letter::{DeadLetter, ENVELOPE_BYTES_MAX};
 use schemas::ids::{Stream, TenantId};
 use schemas::time::{BrokerTime, EventTime};
 use schemas::wire::Text;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::exchange::FrameError;
 use crate::subscription::{Audience, Subscriptions};
 use crate::translate::Output;
 
-/// Bytes that may wait in all lanes of a feed together, in units of [`UNIT_BYTES`].
-const BUDGET_UNITS: usize = 256 * 1024;
-const UNIT_BYTES: usize = 1024;
+mod lane;
+
+use lane::{BUDGET_UNITS, Lane, Offered, Parcel, Record, SPARED_UNITS, Trouble};
 
 /// Records that may wait in one lane.
 const LANE_COUNT: usize = 131_072;
 
 /// Records in one batch.
 const BATCH_COUNT: usize = 2_000;
+
+/// The first wait before a batch is tried again, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Why deliveries ended.
 #[derive(Debug, thiserror::Error)]
@@ -58,25 +65,13 @@ pub enum DeliveryError {
 /// The lanes of one feed.
 pub struct Delivery {
     publisher: Publisher,
+    wishes: watch::Receiver<Arc<Subscriptions>>,
     budget: Arc<Semaphore>,
     lanes: BTreeMap<TenantId, Lane>,
     tasks: JoinSet<Result<(), DeliveryError>>,
     taken: Counter,
     published: Counter,
     lost: Counter,
-}
-
-struct Lane {
-    sender: mpsc::Sender<Parcel>,
-    in_trouble: Arc<AtomicBool>,
-}
-
-/// A record that waits for its acknowledgement.
-struct Parcel {
-    stream: Stream,
-    key: Bytes,
-    value: Bytes,
-    _room: OwnedSemaphorePermit,
 }
 
 /// Settings of the publisher that suits [`Delivery`]: frames come one by one, so company is not
@@ -98,10 +93,16 @@ pub fn publisher(kafka: &KafkaConfig, client_id: &str) -> anyhow::Result<Publish
 }
 
 impl Delivery {
-    /// Deliveries by `publisher`, which count what was `[taken, published, lost]`.
-    pub fn new(publisher: Publisher, [taken, published, lost]: [Counter; 3]) -> Self {
+    /// Deliveries by `publisher`, which count what was `[taken, published, lost]`; a tenant of
+    /// whom `wishes` say nothing any more is not waited for.
+    pub fn new(
+        publisher: Publisher,
+        wishes: watch::Receiver<Arc<Subscriptions>>,
+        [taken, published, lost]: [Counter; 3],
+    ) -> Self {
         Self {
             publisher,
+            wishes,
             budget: Arc::new(Semaphore::new(BUDGET_UNITS)),
             lanes: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -133,7 +134,11 @@ impl Delivery {
                     (audience, Stream::Books, book.subject)
                 }
             };
-            let record = (stream, Bytes::from(key), Bytes::copy_from_slice(&value));
+            let record = Record {
+                stream,
+                key: Bytes::from(key),
+                value: Bytes::copy_from_slice(&value),
+            };
             for tenant in subscriptions.tenants(&audience) {
                 self.send(tenant, &record).await?;
             }
@@ -171,8 +176,11 @@ impl Delivery {
         };
         let mut value = Vec::with_capacity(kept.len() + 256);
         letter.encode(&mut value);
-        let key = Bytes::from(letter.record_key());
-        let record = (Stream::DeadLetters, key, Bytes::from(value));
+        let record = Record {
+            stream: Stream::DeadLetters,
+            key: Bytes::from(letter.record_key()),
+            value: Bytes::from(value),
+        };
         for tenant in subscriptions.tenants(&Audience::Feed) {
             self.send(tenant, &record).await?;
         }
@@ -181,8 +189,7 @@ impl Delivery {
 
     /// Lets go of the lanes of tenants that want nothing any more, once they are empty.
     pub fn retain(&mut self, subscriptions: &Subscriptions) {
-        let wants = |tenant: &TenantId| subscriptions.tenants(&Audience::Feed).any(|t| t == tenant);
-        self.lanes.retain(|tenant, _| wants(tenant));
+        self.lanes.retain(|tenant, _| subscriptions.has(tenant));
     }
 
     /// Waits until a lane fails; for ever while none does.
@@ -209,52 +216,41 @@ impl Delivery {
         Ok(())
     }
 
-    async fn send(
-        &mut self,
-        tenant: &TenantId,
-        (stream, key, value): &(Stream, Bytes, Bytes),
-    ) -> Result<(), DeliveryError> {
+    async fn send(&mut self, tenant: &TenantId, record: &Record) -> Result<(), DeliveryError> {
         self.taken.inc();
-        let lane = self.lane(tenant);
-        let (sender, in_trouble) = (lane.sender.clone(), Arc::clone(&lane.in_trouble));
-        let units = (key.len() + value.len()).div_ceil(UNIT_BYTES).max(1);
-        let budget = Arc::clone(&self.budget);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        if in_trouble.load(Ordering::Relaxed)
-            && (sender.capacity() == 0 || budget.available_permits() < BUDGET_UNITS / 2)
-        {
-            // Its topics are in trouble, not the brokers: the others must not wait for it.
-            self.lost.inc();
-            return Ok(());
-        }
-        let room = budget.acquire_many_owned(units).await;
-        let parcel = Parcel {
-            stream: *stream,
-            key: key.clone(),
-            value: value.clone(),
-            _room: room.expect("the budget is never closed"),
-        };
-        match sender.send(parcel).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(self.failed().await),
+        match self.lane(tenant).offer(record).await {
+            Offered::Taken => Ok(()),
+            Offered::Lost => {
+                self.lost.inc();
+                Ok(())
+            }
+            Offered::Ended => Err(self.failed().await),
         }
     }
 
-    fn lane(&mut self, tenant: &TenantId) -> &Lane {
+    fn lane(&mut self, tenant: &TenantId) -> &mut Lane {
         self.lanes.entry(tenant.clone()).or_insert_with(|| {
             let (sender, parcels) = mpsc::channel(LANE_COUNT);
-            let in_trouble = Arc::new(AtomicBool::new(false));
+            let (trouble, troubled) = watch::channel(None);
             let runner = Runner {
                 tenant: tenant.clone(),
                 publisher: self.publisher.clone(),
                 parcels,
-                in_trouble: Arc::clone(&in_trouble),
-                backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
+                trouble,
+                budget: Arc::clone(&self.budget),
+                backoff: Backoff::new(BACKOFF.0, BACKOFF.1),
                 published: self.published.clone(),
                 lost: self.lost.clone(),
             };
             self.tasks.spawn(runner.run());
-            Lane { sender, in_trouble }
+            Lane {
+                tenant: tenant.clone(),
+                sender,
+                trouble: troubled,
+                wishes: self.wishes.clone(),
+                budget: Arc::clone(&self.budget),
+                lost_count: 0,
+            }
         })
     }
 }
@@ -264,10 +260,19 @@ struct Runner {
     tenant: TenantId,
     publisher: Publisher,
     parcels: mpsc::Receiver<Parcel>,
-    in_trouble: Arc<AtomicBool>,
+    trouble: watch::Sender<Trouble>,
+    budget: Arc<Semaphore>,
     backoff: Backoff,
     published: Counter,
     lost: Counter,
+}
+
+/// What an attempt left undone.
+#[derive(Default)]
+struct Rest {
+    again: Vec<Parcel>,
+    /// The first topic that is gone, or not ours to use, and what was said of it.
+    gone: Option<(Arc<str>, Failure)>,
 }
 
 /// What to do with a record that was not written.
@@ -305,63 +310,104 @@ impl Runner {
         };
         let records: Vec<_> = batch
             .iter()
-            .map(|parcel| Outgoing::keyed(name(parcel.stream), &parcel.key, &parcel.value))
+            .map(|Parcel { record, .. }| {
+                Outgoing::keyed(name(record.stream), &record.key, &record.value)
+            })
             .collect();
         let undelivered = self.publisher.publish(&records).await;
         drop(records);
         self.published
             .inc_by((batch.len() - undelivered.len()) as u64);
-        if undelivered.is_empty() {
-            self.in_trouble.store(false, Ordering::Relaxed);
-            self.backoff.reset();
-            return Ok(vec![]);
-        }
-        let mut again = vec![];
-        let mut is_gone = false;
+        let mut rest = Rest::default();
         let mut parcels: Vec<_> = batch.into_iter().map(Some).collect();
-        for record in &undelivered {
-            let parcel = parcels[record.index].take();
-            let topic = parcel.as_ref().map_or("", |p| name(p.stream));
-            match verdict(&record.failure) {
-                Verdict::Again => again.extend(parcel),
+        for Undelivered { index, failure } in &undelivered {
+            let parcel = parcels[*index].take();
+            let topic = parcel.as_ref().map_or("", |p| name(p.record.stream));
+            match verdict(failure) {
+                Verdict::Again => rest.again.extend(parcel),
                 Verdict::AgainUnlessGone => {
-                    is_gone = true;
-                    again.extend(parcel);
+                    rest.gone
+                        .get_or_insert_with(|| (topic.into(), failure.clone()));
+                    rest.again.extend(parcel);
                 }
                 Verdict::Lost => {
-                    tracing::error!(topic, failure = %record.failure, "record lost");
+                    tracing::error!(topic, %failure, "record lost");
                     self.lost.inc();
                 }
                 Verdict::Halt => {
                     return Err(DeliveryError::Refused {
                         topic: topic.to_owned(),
-                        failure: record.failure.clone(),
+                        failure: failure.clone(),
                     });
                 }
             }
         }
-        self.wait(again, is_gone, &undelivered[0].failure).await
+        let failure = undelivered.first().map(|first| &first.failure);
+        Ok(self.wait(rest, failure).await)
     }
 
-    /// Waits before the next attempt; gives up on a tenant that is gone, topics and wishes.
-    async fn wait(
-        &mut self,
-        again: Vec<Parcel>,
-        is_gone: bool,
-        failure: &Failure,
-    ) -> Result<Vec<Parcel>, DeliveryError> {
-        self.in_trouble.store(is_gone, Ordering::Relaxed);
-        let (tenant, count) = (&self.tenant, again.len());
-        if is_gone && self.parcels.is_closed() {
-            tracing::error!(%tenant, count, %failure, "records lost: the tenant is gone");
+    /// Waits before the next attempt and returns what it is to try; gives up on a tenant that is
+    /// gone, topics and wishes.
+    async fn wait(&mut self, mut rest: Rest, failure: Option<&Failure>) -> Vec<Parcel> {
+        self.note(&rest);
+        if let Some((topic, failure)) = &rest.gone
+            && self.parcels.is_closed()
+        {
+            let (tenant, topic, count) = (&self.tenant, &**topic, rest.again.len());
+            tracing::error!(%tenant, topic, count, %failure, "records lost: the tenant is gone");
             self.lost.inc_by(count as u64);
-            return Ok(vec![]);
+            return vec![];
         }
-        if count > 0 {
-            tracing::warn!(%tenant, count, %failure, "records not delivered, tried again");
+        self.make_room(&mut rest.again);
+        if rest.again.is_empty() && rest.gone.is_none() {
+            self.backoff.reset();
+        } else {
+            let (tenant, count) = (&self.tenant, rest.again.len());
+            let failure = failure.map(tracing::field::display);
+            tracing::warn!(%tenant, count, failure, "records not delivered, tried again");
             tokio::time::sleep(self.backoff.next_wait()).await;
         }
-        Ok(again)
+        rest.again
+    }
+
+    /// Says when trouble begins and ends. Neither is told by a time-out.
+    fn note(&self, rest: &Rest) {
+        let tenant = &self.tenant;
+        self.trouble
+            .send_if_modified(|held| match (&held, &rest.gone) {
+                (None, Some((topic, failure))) => {
+                    tracing::error!(%tenant, topic = &**topic, %failure, "topic takes no records");
+                    *held = Some(Arc::clone(topic));
+                    true
+                }
+                (Some(topic), None) if rest.again.is_empty() => {
+                    tracing::info!(%tenant, topic = &**topic, "topic takes records again");
+                    *held = None;
+                    true
+                }
+                _ => false,
+            });
+    }
+
+    /// Gives up what a lane in trouble holds of the room that is the others'. They may wait for it
+    /// already: it was taken before anybody knew of the trouble.
+    fn make_room(&mut self, again: &mut Vec<Parcel>) {
+        let Some(topic) = self.trouble.borrow().clone() else {
+            return;
+        };
+        let mut count = 0;
+        while self.budget.available_permits() < SPARED_UNITS {
+            let parcel = self.parcels.try_recv().ok().or_else(|| again.pop());
+            if parcel.is_none() {
+                break;
+            }
+            count += 1;
+        }
+        if count > 0 {
+            let (tenant, topic) = (&self.tenant, &*topic);
+            tracing::error!(%tenant, topic, count, "others need the room: records lost");
+            self.lost.inc_by(count);
+        }
     }
 }
 
@@ -375,3 +421,6 @@ fn verdict(failure: &Failure) -> Verdict {
         Fate::Halt => Verdict::Halt,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,10 @@ const FUTURE_MAX_MS: i64 = 5 * 60_000;
 /// Quotes that wait at most; beyond it they wait no longer.
 const HELD_MAX: usize = 1_000;
 
+/// How far below all trades that came another may lie and still be one that was overtaken, though
+/// it is dated later than all of them: the trades of a few frames at most.
+pub(crate) const OVERTAKEN_MAX: i64 = 100;
+
 /// What became of a market's trades.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TradeCounts {
@@ -176,7 +180,11 @@ impl Market {
             renumbered |= self.begin_anew(trade, seen);
             match self.arrival(trade, seen, after) {
                 Arrival::Known => self.counts.repeated += 1,
-                Arrival::New => new.push(self.name.trade(trade, seen.received_at)),
+                // One that is too far back is an old trade. Nothing remembers that it came, so it
+                // may come out again, as the same event.
+                Arrival::New | Arrival::TooFarBack => {
+                    new.push(self.name.trade(trade, seen.received_at));
+                }
                 Arrival::Filled { declared } => {
                     self.counts.late += u64::from(declared);
                     new.push(self.name.trade(trade, seen.received_at));
@@ -217,13 +225,17 @@ impl Market {
         }
     }
 
-    /// A known id with a later time than any trade is another trade: the exchange numbers anew.
+    /// Ids grow with time. A trade that is later than all others and has an id that one of them
+    /// has, or one far below all of theirs, shows that the exchange numbers anew.
     fn begin_anew(&mut self, trade: &Trade<'_>, seen: Seen) -> bool {
-        let is_known = |series: &Series| series.knows(trade.trade_id);
+        let is_of_another_numbering = |series: &Series| {
+            let below = series.first().saturating_sub(trade.trade_id);
+            series.knows(trade.trade_id) || below > OVERTAKEN_MAX
+        };
         let is_later = trade.occurred_at > self.last_trade_at;
         let anew = is_later
             && is_plausible(trade.occurred_at, seen.received_at)
-            && self.series.as_ref().is_some_and(is_known);
+            && self.series.as_ref().is_some_and(is_of_another_numbering);
         if anew {
             self.series = None;
         }

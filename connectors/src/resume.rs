@@ -2,14 +2,16 @@
 //! again, and what it never got is a gap.
 //!
 //! Bounded: the last [`TAIL_COUNT`] records of each partition that holds a wanted market. A market
-//! that is not in them begins anew with its first trade, and so does all when the tail cannot be
-//! read. Where several tenants have a market, the one that is furthest behind counts, since its
+//! that is not in them begins anew with its first trade. A tenant counts for nothing whose topic is
+//! gone, or is not ours to read; whatever else fails may pass, and is for the caller to try again.
+//! Where several tenants have a market, the one that is furthest behind counts, since its
 //! trades are the ones that may be missing; the others get some of theirs twice. The latest quote
 //! counts as published where all of them have the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use runtime::kafka::admin::AdminError;
 use runtime::kafka::reader::ReadError;
 use runtime::kafka::{Admin, Isolation, KafkaConfig, Partition, Reader, Start};
 use schemas::control::Channel;
@@ -18,7 +20,7 @@ use schemas::ids::{Stream, TenantId};
 use schemas::murmur2::partition_of;
 use schemas::time::EventTime;
 
-use crate::market::{Published, PublishedTrades};
+use crate::market::{OVERTAKEN_MAX, Published, PublishedTrades};
 use crate::series::Series;
 use crate::subscription::{Audience, Subscriptions};
 
@@ -33,10 +35,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum ResumeError {
     /// The edges of partitions are not known.
     #[error(transparent)]
-    Admin(#[from] runtime::kafka::admin::AdminError),
+    Admin(#[from] AdminError),
     /// A partition cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+impl ResumeError {
+    /// True when a topic is not ours to read. One that is gone shows when it is looked for again.
+    fn is_about_rights(&self) -> bool {
+        match self {
+            Self::Admin(AdminError::Request { failure, .. }) => failure.is_about_topic(),
+            Self::Read(error @ ReadError::Partition { failure, .. }) => {
+                failure.is_about_topic() && !error.is_gone()
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What was published of each wanted product. Blocks.
@@ -63,7 +78,14 @@ pub fn published(
             let subject = format!("{exchange}:{product}");
             (subject, product.clone())
         });
-        let tails = read_tail(kafka, &admin, name, tenant, &subjects.collect())?;
+        let tails = match read_tail(kafka, &admin, name, tenant, &subjects.collect()) {
+            Err(error) if error.is_about_rights() => {
+                // Trying again would keep all tenants waiting for what one of them lacks.
+                tracing::error!(%tenant, %error, "log's tail not ours to read: left out");
+                BTreeMap::new()
+            }
+            tails => tails?,
+        };
         let [with_trades, with_quotes] = wanted;
         for product in with_trades {
             let tail = tails.get(&product);
@@ -143,11 +165,23 @@ fn read_tail(
 }
 
 /// What the tail holds of a market.
-#[derive(Default)]
 struct Tail {
     trades: BTreeMap<i64, EventTime>,
+    /// The latest time of a trade, of those numbered before as well.
+    last_at: EventTime,
     gaps: Vec<(i64, i64)>,
     quote_id: Option<String>,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self {
+            trades: BTreeMap::new(),
+            last_at: EventTime::MIN,
+            gaps: vec![],
+            quote_id: None,
+        }
+    }
 }
 
 impl Tail {
@@ -155,7 +189,7 @@ impl Tail {
         match EventType::from_bytes(event.event_type.as_bytes()) {
             Some(EventType::Trade) => {
                 if let Some(trade_id) = event.sequence {
-                    self.trades.insert(trade_id, event.occurred_at);
+                    self.take_trade(trade_id, event.occurred_at);
                 }
             }
             Some(EventType::Gap) => self.gaps.extend(named(event)),
@@ -163,6 +197,20 @@ impl Tail {
             Some(EventType::Quote) => self.quote_id = Some(event.event_id.as_str().to_owned()),
             _ => {}
         }
+    }
+
+    /// Begins anew where the exchange did, by the same signs as [`crate::market::Market`].
+    fn take_trade(&mut self, trade_id: i64, at: EventTime) {
+        let first = self.trades.first_key_value().map(|(first, _)| *first);
+        let is_far_below =
+            first.is_some_and(|first| first.saturating_sub(trade_id) > OVERTAKEN_MAX);
+        let is_later = at > self.last_at;
+        if is_later && (is_far_below || self.trades.contains_key(&trade_id)) {
+            self.trades.clear();
+            self.gaps.clear();
+        }
+        self.last_at = self.last_at.max(at);
+        self.trades.insert(trade_id, at);
     }
 
     fn trades(&self, received_at: EventTime) -> Option<PublishedTrades> {
@@ -192,10 +240,14 @@ mod tests {
     use crate::mapping::MarketName;
 
     fn trade(trade_id: i64) -> Vec<u8> {
+        trade_at(trade_id, trade_id)
+    }
+
+    fn trade_at(trade_id: i64, at_ms: i64) -> Vec<u8> {
         let trade = Trade {
             product: "A".into(),
             trade_id,
-            occurred_at: EventTime::from_ms(trade_id),
+            occurred_at: EventTime::from_ms(at_ms),
             price: Decimal::ONE,
             size: Decimal::ONE,
             taker: Side::Buy,
@@ -233,6 +285,24 @@ mod tests {
         );
         assert_eq!((open[0].first, open[0].last), (15, 16));
         assert_eq!(Tail::default().trades(EventTime::from_ms(0)), None);
+    }
+
+    #[test]
+    fn a_tail_goes_on_behind_the_numbers_that_began_anew() {
+        let check = |trades: &[(i64, i64)], holes: &[(i64, i64)]| {
+            let mut tail = Tail::default();
+            for (trade_id, at_ms) in trades {
+                tail.take(&EventView::decode(&trade_at(*trade_id, *at_ms)).unwrap());
+            }
+            let mut series = tail.trades(EventTime::from_ms(0)).unwrap().series;
+            let open = series.declare_all();
+            let open: Vec<_> = open.iter().map(|hole| (hole.first, hole.last)).collect();
+            assert_eq!(open, holes, "{trades:?}");
+        };
+        check(&[(9_000, 10), (1, 20), (2, 21)], &[]);
+        check(&[(1, 10), (2, 11), (1, 20), (3, 21)], &[(2, 2)]);
+        check(&[(9_000, 10), (8_000, 5)], &[(8_001, 8_999)]);
+        check(&[(9_000, 10), (8_999, 11), (9_000, 10)], &[]);
     }
 
     #[test]

@@ -148,6 +148,11 @@ impl Subscriptions {
         tenants.into_iter().flatten()
     }
 
+    /// True when a tenant wants anything of this connection.
+    pub fn has(&self, tenant: &TenantId) -> bool {
+        self.tenants.contains(tenant)
+    }
+
     /// The products of which a tenant wants this channel.
     pub fn products_of<'a>(
         &'a self,

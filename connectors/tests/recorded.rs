@@ -24,19 +24,20 @@ struct Recorded {
     frame: String,
 }
 
-/// The lines of a recorded file; `None`, said aloud, where the data is not on this machine.
-fn recorded(name: &str) -> Option<Vec<Recorded>> {
+/// The lines of a recorded file.
+///
+/// # Panics
+/// When it is not there: these tests cannot run without.
+fn recorded(name: &str) -> Vec<Recorded> {
     let path = data_folder().join(name);
-    let Ok(file) = std::fs::File::open(&path) else {
-        let set = shared_folder().is_some();
-        assert!(
-            !set,
-            "PULSE_SHARED is set, and {} is not there",
-            path.display()
-        );
-        eprintln!("NOT TESTED: {} is absent; set PULSE_SHARED", path.display());
-        return None;
-    };
+    assert!(
+        path.is_file(),
+        "no recording at {}: this test reads recorded frames that are not part of the project; \
+         set {} to the folder whose `data` holds them",
+        path.display(),
+        SHARED.name
+    );
+    let file = std::fs::File::open(&path).unwrap();
     let text = BufReader::new(zstd::Decoder::new(file).unwrap());
     let lines = text.lines().map(|line| {
         let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
@@ -46,7 +47,7 @@ fn recorded(name: &str) -> Option<Vec<Recorded>> {
             frame: line["frame"].as_str().unwrap().to_owned(),
         }
     });
-    Some(lines.collect())
+    lines.collect()
 }
 
 const SHARED: Key = Key {
@@ -55,14 +56,10 @@ const SHARED: Key = Key {
     doc: "The folder whose `data` holds the recorded frames; beside the repository unless set.",
 };
 
-/// The folder that was set, if any.
-fn shared_folder() -> Option<PathBuf> {
-    Environment::of_process().optional(&SHARED).flatten()
-}
-
 fn data_folder() -> PathBuf {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    shared_folder().unwrap_or(beside).join("data")
+    let set: Option<PathBuf> = Environment::of_process().optional(&SHARED).flatten();
+    set.unwrap_or(beside).join("data")
 }
 
 /// A translator that wants every channel of every product named in the frames.
@@ -228,9 +225,7 @@ fn check_trades_first(out: &[Output]) {
 
 #[test]
 fn every_frame_of_the_exchange_feed_is_read() {
-    let Some(frames) = recorded(EXCHANGE) else {
-        return;
-    };
+    let frames = recorded(EXCHANGE);
     let (out, counts) = translate(Exchange::CoinbaseExchange, &frames);
     check_trades(&frames, &out, 107);
     check_trades_first(&out);
@@ -249,9 +244,7 @@ fn every_frame_of_the_exchange_feed_is_read() {
 
 #[test]
 fn every_frame_of_the_advanced_feed_is_read() {
-    let Some(frames) = recorded(ADVANCED) else {
-        return;
-    };
+    let frames = recorded(ADVANCED);
     let (out, counts) = translate(Exchange::CoinbaseAdvanced, &frames);
     check_trades(&frames, &out, 257);
     check_trades_first(&out);
@@ -296,7 +289,7 @@ fn frames_that_come_again_are_the_same_events() {
         (EXCHANGE, Exchange::CoinbaseExchange),
         (ADVANCED, Exchange::CoinbaseAdvanced),
     ] {
-        let Some(frames) = recorded(name) else { return };
+        let frames = recorded(name);
         let mut translator = translator(exchange, &frames);
         let (mut first, mut again) = (vec![], vec![]);
         for recorded in &frames {
@@ -343,9 +336,7 @@ fn frames_that_come_again_are_the_same_events() {
 /// is.)
 #[test]
 fn lost_frames_are_named() {
-    let Some(frames) = recorded(ADVANCED) else {
-        return;
-    };
+    let frames = recorded(ADVANCED);
     let lost = |at: usize| at % 7 == 3 && at > 30 && at < 480;
     let kept = |keep: bool| {
         let part = frames.iter().enumerate();

@@ -75,9 +75,7 @@ It ends with 1 when something is an error; warnings alone end with 0.
         json: bool,
     },
     /// Serve an exchange's own protocol, with a made-up market or recorded frames
-    #[command(after_help = "\
-  pulse simulate coinbase --seed 7 --disconnect 0.001
-  pulse simulate coinbase --replay recorded.jsonl.zst --speed max")]
+    #[command(after_help = SIMULATE_HELP)]
     Simulate(SimulateArgs),
     /// Compare ClickHouse with the log, row by row
     #[command(after_help = reconcile::HELP)]
@@ -92,8 +90,10 @@ It ends with 1 when something is an error; warnings alone end with 0.
     #[command(subcommand, after_help = definitions::FEED_HELP)]
     Feed(definitions::DefinitionCommand),
     /// Make a tenant with its topics, meters and feed, where they are not there yet
+    #[command(after_help = init::HELP)]
     Init(InitArguments),
     /// Ask a process of ours whether it can do its work
+    #[command(after_help = health::HELP)]
     Health(HealthArguments),
 }
 
@@ -121,6 +121,22 @@ It ends with 0 when everything is well, with 1 when something is not, with 3 whe
 In --json, `drained` is true once a replay was served and everything of it is in ClickHouse;
 `not_drained_because` says what is still missing:
   until pulse status --json | jq -e .drained; do sleep 1; done";
+
+const SIMULATE_HELP: &str = "\
+Examples:
+  pulse simulate coinbase --seed 7 --disconnect 0.001
+  pulse simulate coinbase --replay recorded.jsonl.zst --speed max
+
+It serves ws://ADDRESS/exchange and ws://ADDRESS/advanced; http://ADDRESS/status tells how far it
+is. What is made up follows from the seed, so a run can be had again.
+
+`pulse up --feed sim` starts one by itself. To have this one read instead, give it a tenant of its
+own, so that nothing made up gets among real trades:
+  PULSE_COINBASE_EXCHANGE_URL=ws://127.0.0.1:9300/exchange \\
+  PULSE_COINBASE_ADVANCED_URL=ws://127.0.0.1:9300/advanced \\
+  PULSE_COINBASE_TENANTS=lab pulse up --tenant lab
+and remove its feed before Coinbase itself is read again:
+  pulse feed remove coinbase --tenant lab";
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {

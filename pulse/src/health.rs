@@ -6,7 +6,17 @@ use clap::Args;
 
 use crate::status::http;
 
-/// Ask a process whether it can do its work; ends with 0 when it can, and with 1 otherwise.
+/// What `pulse health` says at the end of its help.
+pub const HELP: &str = "\
+It prints the process's own answer and ends with 0 when the process can do its work, and with 1 when
+it cannot or does not answer.
+
+Examples:
+  pulse health 127.0.0.1:9102                    asks /health/ready
+  pulse health http://127.0.0.1:9102/health/live
+                                                 whether it lives, ready or not";
+
+/// What `pulse health` is told.
 #[derive(Args, Clone, Debug)]
 pub struct HealthArguments {
     /// Where it listens: `host:port`, or a whole `http://` address; `/health/ready` when that names

@@ -25,7 +25,16 @@ use crate::installation::Access;
 /// The id of the feed that a new tenant gets.
 pub const FEED: &str = "coinbase";
 
-/// Make a tenant with its topics, the built-in meters and a feed; what is there already stays.
+/// What `pulse init` says at the end of its help.
+pub const HELP: &str = "\
+The tenant gets its topics, the built-in meter `candles`, and a feed `coinbase` with quotes, trades
+and depth of its products. What is there already stays as it is, so a second run changes nothing.
+
+Examples:
+  pulse init --tenant acme --products SOL-USD
+  pulse init --tenant shop --no-feed             for events that producers of yours write";
+
+/// What `pulse init` is told.
 #[derive(Args, Clone, Debug)]
 pub struct InitArguments {
     /// The tenant's id: up to 32 of a-z, 0-9 and hyphens.

@@ -8,6 +8,7 @@
 //! test, so no key is undocumented.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -85,10 +86,13 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// The process's own variables.
-    #[allow(clippy::disallowed_methods)] // This is the place that the ban points to.
+    /// The process's own variables. One that is no text is none of ours: it counts as absent, and
+    /// a key of ours that must be set says so.
     pub fn of_process() -> Self {
-        Self::of(std::env::vars())
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self::of(std::env::vars_os().filter_map(text))
     }
 
     /// Chosen variables, for tests and for starting parts inside another program.
@@ -189,11 +193,14 @@ impl Environment {
 
     /// A secret that may be left out: `Some(None)` when it is.
     pub fn optional_secret(&mut self, key: &Key) -> Option<Option<Secret>> {
-        if let Some(text) = self.value(key) {
-            return Some(Some(Secret::new(text)));
-        }
-        let Some(path) = self.present(&format!("{}_FILE", key.name)) else {
-            return Some(None);
+        let file = format!("{}_FILE", key.name);
+        let path = match (self.value(key), self.present(&file)) {
+            (Some(_), Some(_)) => {
+                return self.refuse(key, format!("is set and {file} too: leave one of them out"));
+            }
+            (Some(text), None) => return Some(Some(Secret::new(text))),
+            (None, None) => return Some(None),
+            (None, Some(path)) => path,
         };
         match std::fs::read_to_string(&path) {
             Ok(text) => Some(Some(Secret::new(text.trim_end_matches(['\r', '\n'])))),

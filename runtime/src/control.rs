@@ -25,7 +25,8 @@ pub use writer::{ControlWriter, WriteError, Written};
 const SECRET: Key = Key {
     name: "PULSE_CONTROL_SECRET",
     default: None,
-    doc: "The installation's secret, or `PULSE_CONTROL_SECRET_FILE`; it signs control records.",
+    doc: "The installation's secret of 16 characters or more, or `PULSE_CONTROL_SECRET_FILE`; \
+          required; it signs control records.",
 };
 
 /// All of this part's keys.

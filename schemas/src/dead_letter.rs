@@ -22,6 +22,29 @@ pub struct DeadLetter<'a> {
 /// `events` does, so that the largest record can still be kept whole.
 pub const ENVELOPE_BYTES_MAX: usize = 8 * 1024;
 
+/// Bytes that are kept of a record: as many as `events` takes where nothing is compressed.
+pub const RECORD_BYTES_MAX: usize = 1_048_576;
+/// Bytes that are kept of the key of a record that is larger than that.
+const CUT_KEY_BYTES_MAX: usize = 1_024;
+
+/// What is kept of a record's key and value: all of it, but for records that only compression lets
+/// the brokers take.
+pub fn kept<'a>(
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
+    let len = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    if len(key) + len(value) <= RECORD_BYTES_MAX {
+        return (key, value);
+    }
+    let cut = |bytes: &'a [u8], max: usize| &bytes[..bytes.len().min(max)];
+    let key = key.map(|key| cut(key, CUT_KEY_BYTES_MAX));
+    (
+        key,
+        value.map(|value| cut(value, RECORD_BYTES_MAX - CUT_KEY_BYTES_MAX)),
+    )
+}
+
 impl<'a> DeadLetter<'a> {
     /// Appends the framed record.
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -72,5 +95,26 @@ impl<'a> DeadLetter<'a> {
             }
             _ => self.source.as_str().to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_fits_into_a_letter_and_is_all_of_what_the_brokers_take_plain() {
+        let bytes = vec![7; 2 * RECORD_BYTES_MAX];
+        let lengths = [0, 1, 1_024, 1_025, RECORD_BYTES_MAX, bytes.len()];
+        for (of_key, of_value) in lengths.iter().flat_map(|k| lengths.map(|v| (*k, v))) {
+            let (key, value) = (&bytes[..of_key], &bytes[..of_value]);
+            let (kept_key, kept_value) = kept(Some(key), Some(value));
+            let (kept_key, kept_value) = (kept_key.unwrap(), kept_value.unwrap());
+            assert!(key.starts_with(kept_key) && value.starts_with(kept_value));
+            assert!(kept_key.len() + kept_value.len() <= RECORD_BYTES_MAX);
+            let is_whole = (kept_key, kept_value) == (key, value);
+            assert_eq!(is_whole, of_key + of_value <= RECORD_BYTES_MAX);
+        }
+        assert_eq!(kept(None, None), (None, None));
     }
 }

@@ -63,12 +63,40 @@ pub struct Filter {
 
 /// A condition on one field.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "RawCondition")]
 pub struct Condition {
     /// Which field.
     pub field: Field,
     /// What must hold of it.
     #[serde(flatten)]
     pub test: Test,
+}
+
+/// A condition as it is written. What stands beside the first test would not be looked at.
+#[derive(Deserialize)]
+struct RawCondition {
+    field: Field,
+    #[serde(flatten)]
+    tests: serde_json::Map<String, serde_json::Value>,
+}
+
+impl TryFrom<RawCondition> for Condition {
+    type Error = String;
+
+    fn try_from(raw: RawCondition) -> Result<Self, String> {
+        let RawCondition { field, tests } = raw;
+        if tests.len() != 1 {
+            let names: Vec<_> = tests.keys().map(String::as_str).collect();
+            return Err(format!(
+                "a condition has one test beside its field, and this one has {} ({}): write one \
+                 condition for each",
+                names.len(),
+                names.join(", ")
+            ));
+        }
+        let test = serde_json::from_value(tests.into()).map_err(|error| error.to_string())?;
+        Ok(Self { field, test })
+    }
 }
 
 /// What must hold of a field. A field that is absent passes `ne` and `exists: false` alone.

@@ -22,6 +22,11 @@ pub const EVENT_ID_BYTES_MAX: usize = 256;
 pub const SUBJECT_BYTES_MAX: usize = 512;
 /// Tags, and numbers, in an event.
 pub const ITEMS_MAX: usize = 64;
+/// Bytes in any other text of an event: a name, a title, a tag and its value.
+pub const TEXT_BYTES_MAX: usize = 1_024;
+/// Bytes in an event's record: what its topic takes. A batch may be compressed, and its records are
+/// then as large as their producer likes.
+pub const EVENT_BYTES_MAX: usize = 1_048_576;
 /// Bytes in a payload.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -89,10 +94,19 @@ pub fn read_event<'a>(
     appended_at: BrokerTime,
     limits: &DateLimits,
 ) -> Result<(EventView<'a>, EventType), Refusal> {
-    let view = EventView::decode(value.unwrap_or_default())?;
+    let bytes = value.unwrap_or_default();
+    if bytes.len() > EVENT_BYTES_MAX {
+        let (field, reason) = ("record", "has at most 1048576 bytes");
+        return Err(Refusal::Size { field, reason });
+    }
+    let view = EventView::decode(bytes)?;
     let event_type =
         EventType::from_bytes(view.event_type.as_bytes()).ok_or(Refusal::UnknownType)?;
     check_sizes(&view)?;
+    // No text is longer than the record that it stands in.
+    if bytes.len() > TEXT_BYTES_MAX {
+        check_texts(&view)?;
+    }
     let ahead_ms = view.occurred_at.as_ms().saturating_sub(appended_at.as_ms());
     if ahead_ms > limits.future_max_ms {
         return Err(Refusal::Future {
@@ -129,4 +143,135 @@ fn check_sizes(view: &EventView<'_>) -> Result<(), Refusal> {
         return size("payload", "has at most 65536 bytes");
     }
     Ok(())
+}
+
+#[cold]
+fn check_texts(view: &EventView<'_>) -> Result<(), Refusal> {
+    let texts = [
+        ("name", view.name),
+        ("source.service", Some(view.service)),
+        ("source.host", view.host),
+        ("source.method", view.method),
+        ("source.endpoint", view.endpoint),
+        ("source.version", view.version),
+        ("title", view.title),
+        ("trace_id", view.trace_id),
+        ("user_id", view.user_id),
+    ];
+    let texts = texts
+        .into_iter()
+        .filter_map(|(field, text)| Some((field, text?)));
+    let tags = view
+        .tags
+        .iter()
+        .flat_map(|(name, value)| [("tags", name), ("tags", value)]);
+    let metrics = view.metrics.iter().map(|(name, _)| ("metrics", name));
+    let mut all = texts.chain(tags).chain(metrics);
+    match all.find(|(_, text)| text.len() > TEXT_BYTES_MAX) {
+        None => Ok(()),
+        Some((field @ ("tags" | "metrics"), _)) => Err(Refusal::Size {
+            field,
+            reason: "has texts of at most 1024 bytes",
+        }),
+        Some((field, _)) => Err(Refusal::Size {
+            field,
+            reason: "has at most 1024 bytes",
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decimal::Decimal;
+    use crate::event::{Event, Severity, Source};
+    use crate::time::EventTime;
+
+    fn event() -> Event {
+        Event {
+            event_id: "1".into(),
+            event_type: EventType::CustomEvent,
+            name: Some("a".into()),
+            occurred_at: EventTime::from_ms(0),
+            received_at: EventTime::from_ms(0),
+            severity: Severity::Info,
+            source: Source {
+                service: "a".into(),
+                host: Some("a".into()),
+                method: Some("a".into()),
+                endpoint: Some("a".into()),
+                version: Some("a".into()),
+            },
+            subject: "a".into(),
+            sequence: None,
+            title: Some("a".into()),
+            trace_id: Some("a".into()),
+            user_id: Some("a".into()),
+            tags: [("a".into(), "a".into())].into(),
+            metrics: [("a".into(), Decimal::default())].into(),
+            payload: Some("{}".into()),
+        }
+    }
+
+    /// What the record of an event is refused for, as `field reason`.
+    fn refused(change: impl FnOnce(&mut Event)) -> String {
+        let mut event = event();
+        change(&mut event);
+        let mut record = vec![];
+        event.encode(&mut record);
+        let limits = DateLimits {
+            future_max_ms: 0,
+            past_max_ms: 0,
+        };
+        match read_event(Some(&record), BrokerTime::from_ms(0), &limits) {
+            Ok(_) => "nothing".into(),
+            Err(refusal) => refusal.to_string(),
+        }
+    }
+
+    #[test]
+    fn each_text_has_a_bound() {
+        type Change = fn(&mut Event, String);
+        let texts: [(&str, Change); 12] = [
+            ("name", |e, t| e.name = Some(t)),
+            ("source.service", |e, t| e.source.service = t),
+            ("source.host", |e, t| e.source.host = Some(t)),
+            ("source.method", |e, t| e.source.method = Some(t)),
+            ("source.endpoint", |e, t| e.source.endpoint = Some(t)),
+            ("source.version", |e, t| e.source.version = Some(t)),
+            ("title", |e, t| e.title = Some(t)),
+            ("trace_id", |e, t| e.trace_id = Some(t)),
+            ("user_id", |e, t| e.user_id = Some(t)),
+            ("tags", |e, t| e.tags = [(t, "a".into())].into()),
+            ("tags", |e, t| e.tags = [("a".into(), t)].into()),
+            ("metrics", |e, t| {
+                e.metrics = [(t, Decimal::default())].into()
+            }),
+        ];
+        for (field, change) in texts {
+            let fits = "x".repeat(TEXT_BYTES_MAX);
+            let longer = format!("{fits}x");
+            assert_eq!(refused(|event| change(event, fits)), "nothing", "{field}");
+            let told = refused(|event| change(event, longer));
+            assert!(
+                told.starts_with(&format!("{field} has ")),
+                "{field}: {told}"
+            );
+            assert!(told.ends_with("at most 1024 bytes"), "{field}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_record_has_a_bound_whatever_is_in_it() {
+        let limits = DateLimits {
+            future_max_ms: 0,
+            past_max_ms: 0,
+        };
+        let huge = vec![0; EVENT_BYTES_MAX + 1];
+        let refused = |bytes| read_event(Some(bytes), BrokerTime::from_ms(0), &limits).err();
+        let (field, reason) = ("record", "has at most 1048576 bytes");
+        assert_eq!(refused(&huge), Some(Refusal::Size { field, reason }));
+        let taken = refused(&huge[1..]).unwrap();
+        assert_eq!(taken.reason(), "unknown_schema");
+    }
 }

@@ -44,7 +44,7 @@ Every process reads its settings once, from the environment, before it opens a s
 All that is wrong with them is reported together, and the process ends with 78.
 An empty variable counts as absent.
 One that another setting makes meaningless, a password beside `PLAINTEXT` for instance, is refused.
-A secret may also be in a file that `<NAME>_FILE` names, and no log or message ever shows one.
+A secret may be in a file that `<NAME>_FILE` names instead, and no log or message ever shows one.
 `pulse up` sets what the processes that it starts need to find each other.
 ";
     page(head, keys(), config::markdown)

@@ -266,5 +266,9 @@ async fn what_is_refused_again_and_again_does_not_go_round_for_ever() {
     assert_eq!(dry["verdicts"][MARKED], 3 * FUTURE, "{dry}");
     let forced = desk.json(&["replay", "--reason", "future", "--force"]);
     assert_eq!(forced["verdicts"][&back], FUTURE, "{forced}");
+    // Those before it that made their rounds do not take a newer one's room.
+    desk.spoil_behind(TRUNCATED + 4 * FUTURE).await;
+    let one = desk.json(&["replay", "--reason", "future", "--limit", "1"]);
+    assert_eq!(one["verdicts"][&back], 1, "{one}");
     desk.installation.stop_all().await;
 }

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use runtime::kafka::Outgoing;
+use runtime::kafka::{Outgoing, Publisher, PublisherSettings};
 use schemas::control::Limits;
-use schemas::dead_letter::DeadLetter;
+use schemas::dead_letter::{DeadLetter, RECORD_BYTES_MAX};
 use schemas::ids::Stream;
 use schemas::meter::built_in;
 use schemas::murmur2::partition_of;
@@ -71,6 +71,19 @@ fn garbage() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// Publishes a record that is larger than all that a processor can write, and small compressed:
+/// the broker looks at that alone.
+async fn publish_huge(installation: &Installation, events: &str) {
+    let mut settings = PublisherSettings::new("huge");
+    settings.record_bytes_max = 64 << 20;
+    let publisher = Publisher::new(&installation.kafka(), &settings).unwrap();
+    let huge = vec![0; 17 << 20];
+    let refused = publisher
+        .publish(&[Outgoing::keyed(events, b"test:A", &huge)])
+        .await;
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
 /// Each value lies in a letter with its reason.
 fn assert_letters(
     letters: &[topic::Owned],
@@ -115,21 +128,24 @@ async fn garbage_ends_in_dead_letters_and_the_rest_flows_on() {
     records.push(Outgoing::keyed(&events, b"test:B", &stray).in_partition((home + 1) % 4));
     records.push(Outgoing::tombstone(&events, b"test:A"));
     installation.publish_records(&records).await;
+    publish_huge(&installation, &events).await;
     let good: Vec<Trade> = (0..50)
         .map(|id| trade("test:A", id, 1_790_000_000_000_000 + id * 100_000))
         .collect();
     let good_records: Vec<_> = good.iter().map(trades::record).collect();
     installation.publish(&events, &good_records).await;
 
-    let total = garbage.len() + 2 + good.len();
+    let total = garbage.len() + 3 + good.len();
     installation.until_counted(&[&tenant]).await;
     let kafka = installation.kafka();
     let letters = topic::read(&kafka, &tenant.topic(Stream::DeadLetters).to_string());
     let mut expect: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
     let no_value = ("no_frame", TOMBSTONE.to_vec());
-    let refused = garbage
-        .into_iter()
-        .chain([("wrong_partition", stray), no_value]);
+    let huge_kept = vec![0; RECORD_BYTES_MAX - 1_024];
+    let refused =
+        garbage
+            .into_iter()
+            .chain([("wrong_partition", stray), no_value, ("size", huge_kept)]);
     for (reason, value) in refused {
         expect.entry(reason.into()).or_default().push(value);
     }

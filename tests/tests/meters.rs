@@ -75,14 +75,14 @@ fn sum(counted: &BTreeMap<(String, i64, i64), u64>, meter: &str, version: i64) -
     of.map(|(_, count)| count).sum()
 }
 
-/// Waits until the worker has the definitions, by a tenant that is defined after them.
+/// Waits until the worker counts by all that has been defined.
 async fn until_followed(installation: &Installation) {
     let offset = topic::read(&installation.kafka(), schemas::ids::CONTROL_TOPIC)
         .last()
         .map_or(0, |record| record.offset + 1);
     eventually("the definitions are followed", async || {
         let reached = installation
-            .figure("pulse-metrics-0", "pulse_control_offset", "")
+            .figure("pulse-metrics-0", "pulse_definitions_offset", "")
             .await?;
         match reached as i64 >= offset {
             true => Ok(()),

@@ -227,7 +227,7 @@ fn parts(
         url: config.url(exchange).to_owned(),
         check: feed,
         translator: Translator::new(protocol(exchange), name),
-        delivery: Delivery::new(publisher.clone(), figures.records()),
+        delivery: Delivery::new(publisher.clone(), wishes.clone(), figures.records()),
         wishes,
         kafka: config.kafka.clone(),
         member: service.member(),

@@ -8,6 +8,7 @@ use schemas::event::EventType;
 use super::*;
 use crate::coinbase;
 
+mod renumbered;
 mod repeats;
 
 const SECOND: i64 = 1_000_000;
@@ -388,17 +389,6 @@ fn a_frame_that_cannot_be_read_changes_nothing_else() {
     );
     let counts = feed.translator.counts();
     assert_eq!((counts.frames, counts.unreadable), (4, 2));
-}
-
-#[test]
-fn an_exchange_that_numbers_anew_is_followed() {
-    let mut feed = Feed::new(Exchange::CoinbaseExchange);
-    feed.frame(&traded("last_match", "A", 100, 1.0));
-    feed.frame(&matched("A", 101, 2.0));
-    assert_eq!(feed.frame(&matched("A", 101, 2.0)), "");
-    assert_eq!(feed.frame(&matched("A", 100, 30.0)), "A100 renumbered");
-    assert_eq!(feed.frame(&matched("A", 101, 31.0)), "A101");
-    assert_eq!(feed.finish(), "");
 }
 
 #[test]

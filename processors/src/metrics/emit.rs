@@ -1,6 +1,6 @@
 //! What the step writes for others: metrics, late events and dead letters.
 
-use schemas::dead_letter::DeadLetter;
+use schemas::dead_letter::{self, DeadLetter};
 use schemas::decimal::Decimal;
 use schemas::event::EventView;
 use schemas::ids::Stream;
@@ -97,14 +97,22 @@ pub(super) fn late(
     );
 }
 
-/// Writes a record that nobody may use, whole, with the reason.
+/// Writes a record that nobody may use with the reason, whole as far as a letter can be.
 pub(super) fn dead_letter(
     out: &mut Output,
     (topic, partition): (&str, i32),
     record: &Incoming<'_>,
     refusal: &Refusal,
 ) {
-    let detail = refusal.to_string();
+    let (kept_key, kept_value) = dead_letter::kept(record.key, record.value);
+    let is_cut = (kept_key, kept_value) != (record.key, record.value);
+    let detail = match is_cut {
+        false => refusal.to_string(),
+        true => format!(
+            "{refusal}; the first {} bytes of its value are kept",
+            kept_value.map_or(0, <[u8]>::len)
+        ),
+    };
     let letter = DeadLetter {
         source: Text::new(topic),
         partition: Some(partition),
@@ -113,8 +121,8 @@ pub(super) fn dead_letter(
         reason: Text::new(refusal.reason()),
         detail: Text::new(&detail),
         replay_count: 0,
-        key: record.key,
-        value: record.value,
+        key: kept_key,
+        value: kept_value,
     };
     let key = letter.record_key();
     out.put(

@@ -51,6 +51,11 @@ const COMMIT_MS: Metric = Metric {
     name: "pulse_commit_ms",
     doc: "How long the last commit took, in milliseconds.",
 };
+const DEFINITIONS: Metric = Metric {
+    name: "pulse_definitions_offset",
+    doc: "Control offset whose definitions are in force; `pulse_control_offset` may be ahead for the \
+          time of a commit.",
+};
 const RESTORES: Metric = Metric {
     name: "pulse_restores",
     doc: "Partitions restored since the process started.",
@@ -69,6 +74,7 @@ pub const METRICS: &[Metric] = &[
     COMMITS,
     COMMIT_MS,
     RESTORES,
+    DEFINITIONS,
 ];
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -102,6 +108,7 @@ pub(super) struct Figures {
     commits: Family<OutcomeLabel, Gauge>,
     commit_ms: Gauge,
     restores: Gauge,
+    definitions: Gauge,
     /// Whose figures are shown.
     tenants: BTreeSet<TenantId>,
 }
@@ -127,6 +134,7 @@ impl Figures {
             commits: metrics.gauges(&COMMITS),
             commit_ms: metrics.gauge(&COMMIT_MS),
             restores: metrics.gauge(&RESTORES),
+            definitions: metrics.gauge(&DEFINITIONS),
             tenants: BTreeSet::new(),
         }
     }
@@ -162,6 +170,7 @@ impl Figures {
         set(&self.waiting, report.waiting.len() as u64);
         self.commit_ms.set(report.commit_ms);
         set(&self.restores, report.restore_count);
+        self.definitions.set(report.control_at.unwrap_or_default());
     }
 
     fn show_tenant(&self, tenant: &TenantId, sum: &Sum) {

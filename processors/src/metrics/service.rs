@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use runtime::config::{Environment, Key, Settings};
-use runtime::control::{ControlConfig, ControlView};
+use runtime::control::{ControlConfig, ControlError, ControlView};
 use runtime::fate::{Backoff, Fate};
 use runtime::health::{Condition, Membership};
 use runtime::kafka::{GroupSettings, KafkaConfig, TransactionalSettings};
@@ -73,8 +73,9 @@ impl Settings for MetricsConfig {
         let commit_interval_ms = env.number(&COMMIT, 1..=10_000);
         let flush_interval_ms = env.number(&FLUSH, 10..=600_000);
         let skew_ms = env.number(&SKEW, 0..=60_000);
-        let session_ms = env.number(&SESSION, 1_000..=300_000)?;
-        let transaction_ms = env.number(&TRANSACTION, 500..=300_000)?;
+        let session_ms = env.number(&SESSION, 1_000..=300_000);
+        let transaction_ms = env.number(&TRANSACTION, 500..=300_000);
+        let (session_ms, transaction_ms) = (session_ms?, transaction_ms?);
         if transaction_ms >= session_ms {
             return env.refuse(&TRANSACTION, format!("must be below {}", SESSION.name));
         }
@@ -126,8 +127,8 @@ impl DefinitionSource<Definitions> for ControlSource {
     }
 }
 
-/// Runs until the service is told to stop; on return every batch that was begun is committed or
-/// aborted.
+/// Runs until the service is told to stop; then what was read is committed, or left to a successor
+/// where the brokers do not take it in time.
 ///
 /// # Errors
 /// What must end the process: it is fenced, or it cannot start.
@@ -137,7 +138,10 @@ pub async fn run(config: MetricsConfig, service: Service) -> anyhow::Result<()> 
         .watch_kafka(&config.kafka, &service.shutdown)?;
     service.health.register(CHECK);
     let membership = Membership::watch(&service.health);
-    let control = ControlView::follow(&config.kafka, &config.control, &service).await?;
+    let control = match ControlView::follow(&config.kafka, &config.control, &service).await {
+        Err(ControlError::Stopped) => return Ok(()),
+        control => control?,
+    };
     let report = Arc::new(Mutex::new(Arc::new(Mutex::new(Report::default()))));
     let (ended, has_ended) = tokio::sync::oneshot::channel();
     let (thread_service, thread_report) = (service.clone(), Arc::clone(&report));

@@ -27,7 +27,9 @@ pub const METER_HELP: &str = r#"Examples:
                         {"name": "vwap", "function": "vwap"}]}' | pulse meter set buys -
   pulse meter remove buys
 
-A changed meter is a new version with windows of its own; those of the old one are kept."#;
+A changed meter is a new version and begins anew. What has fired stays in ClickHouse under the old
+version, windows that are still open are dropped, and the first new window of each group that was
+there before is marked partial. `remove` drops open windows too. docs/meters.md has the language."#;
 
 /// What `pulse feed` says at the end of its help.
 pub const FEED_HELP: &str = r#"Examples:

@@ -9,7 +9,7 @@ pub enum Exit {
     Done,
     /// 1: it failed, or what was looked at is not as it should be.
     Failed,
-    /// 3: nothing runs here that could be asked, or another one works here already.
+    /// 3: `up` found another one at work in the folder, or `status` nothing that runs there.
     Elsewhere,
 }
 
@@ -19,7 +19,7 @@ Exit codes:
   0  done, and all is as it should be
   1  it failed, or what was looked at is not as it should be
   2  the command line was wrong
-  3  nothing runs in this folder, or, for `up`, something does already
+  3  of `up`: something runs in this folder already; of `status`: nothing does
 
 Where a command reads or changes what is on the log, PULSE_KAFKA_BROKERS, PULSE_CLICKHOUSE_URL and
 the other settings of docs/configuration.md win over what runs in the folder. PULSE_LOG=info shows

@@ -113,7 +113,7 @@ fn to_text(report: &Report) -> String {
 fn examples(tenant: &str, table: &TableReport) -> String {
     let mut text = String::new();
     for example in &table.examples {
-        let (fault, identity) = (example.fault, &example.identity);
+        let (fault, identity) = (example.fault, text::harmless(&example.identity));
         let record = example.record.as_ref().map_or(String::new(), |place| {
             format!(" at {}[{}]@{}", place.topic, place.partition, place.offset)
         });

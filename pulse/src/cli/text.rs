@@ -1,5 +1,6 @@
 //! Numbers, spans, times and tables as people read them in a terminal.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -24,6 +25,22 @@ pub fn print_json(value: &impl serde::Serialize) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
     text.push('\n');
     print(&text)
+}
+
+/// A text of somebody else's for a terminal: what would move its cursor or change its title, and
+/// what would begin another line, is written out.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut written = String::with_capacity(text.len() + 8);
+    for char in text.chars() {
+        match char.is_control() {
+            true => written.extend(char.escape_default()),
+            false => written.push(char),
+        }
+    }
+    Cow::Owned(written)
 }
 
 /// `12,345`

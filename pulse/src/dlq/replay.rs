@@ -38,6 +38,8 @@ pub const ROUNDS_MAX: i32 = 3;
 /// How long the brokers may take to answer, and how long reading may make no progress.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Letters that are looked at in one reading at least.
+const LOOK_MIN: usize = 10_000;
 /// Bytes of records that are put back in one go at most.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -83,6 +85,16 @@ struct Going {
     place: Option<(Partition, i64)>,
     /// Rounds that it has made, as far as the letter knows.
     rounds: i32,
+}
+
+impl Going {
+    fn of(number: i64, letter: &DeadLetter) -> Self {
+        Self {
+            number,
+            place: place(letter),
+            rounds: letter.replay_count,
+        }
+    }
 }
 
 /// What a replay would do, or did.
@@ -157,36 +169,47 @@ impl Replay {
             false => letters.put_back()?,
         };
         let mut plan = Plan::default();
-        let mut going = Vec::new();
-        letters.each(|found| {
-            let is_meant = self
-                .filter
-                .takes(&found.letter, found.written_at_ms, self.now_ms);
-            if !is_meant || going.len() >= self.limit {
-                return;
-            }
-            match judge(&found.letter, &self.tenant) {
-                Verdict::Back(_) if put_back.contains(&found.number) => {
-                    plan.note(&Verdict::Stays(PUT_BACK));
+        let mut judged = None;
+        // Those that were put back too often take up no room, however many come first.
+        loop {
+            let room = self.limit.max(LOOK_MIN);
+            let (begin, mut going) = (judged, Vec::new());
+            letters.each(|found| {
+                let is_known = begin.is_some_and(|last| found.number <= last);
+                let is_meant = self
+                    .filter
+                    .takes(&found.letter, found.written_at_ms, self.now_ms);
+                if is_known || !is_meant || going.len() >= room {
+                    return;
                 }
-                Verdict::Back(topic) => going.push((
-                    topic,
-                    Going {
-                        number: found.number,
-                        place: place(&found.letter),
-                        rounds: found.letter.replay_count,
-                    },
-                )),
-                stays => plan.note(&stays),
+                judged = Some(found.number);
+                match judge(&found.letter, &self.tenant) {
+                    Verdict::Back(_) if put_back.contains(&found.number) => {
+                        plan.note(&Verdict::Stays(PUT_BACK));
+                    }
+                    Verdict::Back(topic) => {
+                        going.push((topic, Going::of(found.number, &found.letter)))
+                    }
+                    stays => plan.note(&stays),
+                }
+            })?;
+            let was_full = going.len() >= room;
+            self.fill(&mut plan, going)?;
+            if !was_full || plan.going.len() >= self.limit {
+                return Ok(plan);
             }
-        })?;
+        }
+    }
+
+    /// Takes as many into the plan as it has room for, but for those that have made their rounds.
+    fn fill(&self, plan: &mut Plan, going: Vec<(String, Going)>) -> Result<(), ReplayError> {
         let rounds = self.rounds(going.iter().map(|(_, going)| going))?;
         for (topic, letter) in going {
-            let rounds = rounds
-                .get(&letter.number)
-                .copied()
-                .unwrap_or(0)
-                .max(letter.rounds);
+            if plan.going.len() >= self.limit {
+                break;
+            }
+            let known = rounds.get(&letter.number).copied().unwrap_or(0);
+            let rounds = known.max(letter.rounds);
             if rounds >= ROUNDS_MAX && !self.is_forced {
                 plan.note(&Verdict::Stays(TOO_OFTEN));
                 continue;
@@ -194,7 +217,7 @@ impl Replay {
             plan.note(&Verdict::Back(topic));
             plan.going.insert(letter.number, rounds);
         }
-        Ok(plan)
+        Ok(())
     }
 
     /// How many rounds the records have made that the letters are about, as their headers say.

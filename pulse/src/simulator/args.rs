@@ -19,11 +19,7 @@ pub enum Simulated {
     Coinbase,
 }
 
-/// Serve a made-up or recorded market over the exchange's own websocket protocol.
-///
-/// Point a connector at it with PULSE_COINBASE_EXCHANGE_URL=ws://ADDRESS/exchange or
-/// PULSE_COINBASE_ADVANCED_URL=ws://ADDRESS/advanced. `GET /status` tells how far it is.
-/// Everything made up follows from the seed, so a run can be had again.
+/// What `pulse simulate` is told.
 #[derive(Args, Clone, Debug)]
 pub struct SimulateArgs {
     /// Whose protocol to speak.

@@ -137,6 +137,7 @@ pub fn table(processes: &[ProcessStatus]) -> String {
     let mut text = table.to_string();
     for process in processes {
         if let Some(reason) = &process.reason {
+            let reason = text::harmless(reason);
             text.push_str(&format!("  {}: {reason}\n", process.name));
         }
     }

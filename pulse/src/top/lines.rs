@@ -9,7 +9,7 @@ use crate::cli::text;
 /// An update as a line: when, what, of which market, and its numbers by name.
 pub fn line(update: &Update) -> String {
     let at = text::instant(update.occurred_at.as_ms());
-    let subject = &update.subject;
+    let subject = text::harmless(&update.subject);
     let price = |value: &Decimal| number::exact(*value, update.places).replace(',', "");
     match &update.what {
         What::Trade {
@@ -18,6 +18,7 @@ pub fn line(update: &Update) -> String {
             side,
         } => {
             let size = size.map_or(String::new(), |size| format!(" size={size}"));
+            let side = text::harmless(side);
             format!(
                 "{at} trade {subject} price={}{size} side={side}\n",
                 price(at_price)
@@ -35,7 +36,7 @@ pub fn line(update: &Update) -> String {
                 named("ask", ask)
             )
         }
-        What::Note(title) => format!("{at} note {subject} {title}\n"),
+        What::Note(title) => format!("{at} note {subject} {}\n", text::harmless(title)),
     }
 }
 
@@ -77,6 +78,23 @@ mod tests {
         check(
             What::Note("5 are missing".into()),
             "note coinbase:BTC-USD 5 are missing",
+        );
+    }
+
+    #[test]
+    fn nobody_writes_a_second_line_or_commands_for_the_terminal() {
+        check(
+            What::Note("\u{1b}]52;c;eA==\u{7} a\n2026-08-09T21:05:48Z trade é".into()),
+            "note coinbase:BTC-USD \\u{1b}]52;c;eA==\\u{7} a\\n2026-08-09T21:05:48Z trade é",
+        );
+        let trade = What::Trade {
+            price: Decimal::default(),
+            size: None,
+            side: "buy\r\u{9b}2J".into(),
+        };
+        check(
+            trade,
+            "trade coinbase:BTC-USD price=0.00 side=buy\\r\\u{9b}2J",
         );
     }
 }

@@ -70,6 +70,20 @@ fn secrets_come_from_files_and_are_never_printed() {
 }
 
 #[test]
+fn a_secret_that_is_given_twice_is_refused_without_its_value() {
+    let mut env = env(&[
+        ("PULSE_PASSWORD", "hunter2"),
+        ("PULSE_PASSWORD_FILE", "/nonexistent/hunter3"),
+    ]);
+    let secret = env.secret(&PASSWORD);
+    assert_eq!(
+        env.finish(secret).unwrap_err().to_string(),
+        "1 setting(s) cannot be used\n  \
+         PULSE_PASSWORD: is set and PULSE_PASSWORD_FILE too: leave one of them out"
+    );
+}
+
+#[test]
 fn what_would_be_ignored_is_refused_by_name_and_without_its_value() {
     let mut env = env(&[
         ("PULSE_NAME", "hunter2"),

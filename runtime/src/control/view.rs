@@ -76,7 +76,12 @@ impl ControlView {
             .name("control".into())
             .spawn(move || follower.run())
             .expect("a process that cannot start a thread cannot work");
-        match complete.await {
+        // The thread may be in a question that takes as long as a stop may.
+        let complete = tokio::select! {
+            complete = complete => complete,
+            () = service.shutdown.requested() => return Err(ControlError::Stopped),
+        };
+        match complete {
             Ok(result) => result.map(|()| Self { control, changes }),
             Err(_) => Err(ControlError::Stopped),
         }

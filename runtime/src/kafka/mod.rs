@@ -1,9 +1,10 @@
-//! Kafka: everything that speaks to a broker, and all of the unsafe code.
+//! Kafka: everything that speaks to a broker, and nearly all of the unsafe code.
 //!
 //! In: topic names, records, positions. Out: records, acknowledgements, outcomes of transactions.
 //!
 //! Everything here is synchronous and belongs to one thread at a time, since its callers are plain
-//! loops on threads of their own; [`publisher`] alone is awaited, because many tasks share one.
+//! loops on threads of their own; [`publisher`] and the changes of [`admin`] are awaited, since
+//! tasks share them.
 //! Nothing here knows what is inside a record, and nothing here decides what a failure means for a
 //! tenant: errors say what the broker said and answer [`crate::fate::Fate`].
 //!

@@ -11,6 +11,7 @@ use std::time::Duration;
 use schemas::ids::{Stream, TenantId, Topic};
 
 use super::log::{Outcome, Sealed};
+use crate::fate::Fate;
 use crate::kafka::transactional::TransactionError;
 use crate::kafka::{self, Alarm, GroupMetadata, Outgoing, Position, Transactional};
 use crate::watchdog::Watchdog;
@@ -170,14 +171,16 @@ impl Desk {
             }
             Err(error) => return aborted(&error.to_string()),
         }
-        if let Err(error) = self.send(batches) {
-            return self.abort(&error.to_string());
+        if let Err((tenant, error)) = self.send(batches) {
+            // The others' records go without those of a tenant that has one which nobody takes.
+            let refused = (error.fate() == Fate::Reject).then_some(tenant);
+            return self.abort(&error.to_string(), refused);
         }
         outcome(self.producer.commit(positions, metadata))
     }
 
-    /// Puts everything into the open transaction.
-    fn send(&mut self, batches: &[Sealed]) -> Result<(), TransactionError> {
+    /// Puts everything into the open transaction, or says whose record could not be.
+    fn send(&mut self, batches: &[Sealed]) -> Result<(), (TenantId, TransactionError)> {
         for batch in batches {
             let tenant = &batch.place.tenant;
             for record in batch.output.iter() {
@@ -185,19 +188,20 @@ impl Desk {
                     .topics
                     .entry((tenant.clone(), record.stream))
                     .or_insert_with(|| tenant.topic(record.stream).to_string());
-                self.producer.send(&Outgoing {
+                let sent = self.producer.send(&Outgoing {
                     topic,
                     partition: record.partition,
                     key: Some(record.key),
                     value: record.value,
                     headers: &[],
-                })?;
+                });
+                sent.map_err(|error| (tenant.clone(), error))?;
             }
         }
         Ok(())
     }
 
-    fn abort(&mut self, reason: &str) -> Outcome {
+    fn abort(&mut self, reason: &str, refused: Option<TenantId>) -> Outcome {
         match self.producer.abort() {
             kafka::Outcome::Committed | kafka::Outcome::Unknown(_) => Outcome::Unknown {
                 reason: reason.to_owned(),
@@ -205,7 +209,13 @@ impl Desk {
             kafka::Outcome::Fenced(failure) => Outcome::Fenced {
                 reason: failure.to_string(),
             },
-            ended @ kafka::Outcome::Aborted(_) => outcome(ended),
+            ended @ kafka::Outcome::Aborted(_) => match outcome(ended) {
+                Outcome::Aborted { refused: more, .. } => Outcome::Aborted {
+                    reason: reason.to_owned(),
+                    refused: more.into_iter().chain(refused).collect(),
+                },
+                other => other,
+            },
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct Report {
     pub partitions: BTreeMap<Place, PartitionReport>,
     /// Partitions that are ours and not at work, with the reason.
     pub waiting: BTreeMap<Place, String>,
+    /// The control offset whose definitions all partitions at work have.
+    pub control_at: Option<Offset>,
     /// Commits so far.
     pub commit_count: u64,
     /// Aborts so far.

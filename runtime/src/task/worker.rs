@@ -1,6 +1,7 @@
 //! The loop: membership, definitions, records, ticks, commit.
 
 mod commit;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,6 @@ use super::definitions::{DefinitionSource, definitions_of};
 use super::log::{Committed, Log, LogError, Ownership, SEEK};
 use super::partition::Partition;
 use super::report::{Report, SharedReport};
-use super::restore;
 use crate::fate::Fate;
 use crate::step::{Place, Step};
 use commit::{Committing, Progress};
@@ -287,86 +287,9 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             redefine(partition, &self.source);
         }
         self.control_at = Some(offset);
+        self.report
+            .update(|report| report.control_at = Some(offset));
         Ok(())
-    }
-
-    /// Puts partitions to work that are ours and wait.
-    fn restore_waiting(&mut self) -> Result<(), LogError> {
-        let now_ms = self.log.now().as_ms();
-        let is_due = |waiting: &Waiting| !waiting.is_halted && waiting.again_at_ms <= now_ms;
-        let due: Vec<Place> = self
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| is_due(waiting))
-            .map(|(place, _)| place.clone())
-            .collect();
-        for place in due {
-            if let Err(error) = self.restore(&place) {
-                self.restore_failed(&place, error);
-            }
-            // A restore may take long.
-            self.serve_membership()?;
-        }
-        Ok(())
-    }
-
-    fn restore(&mut self, place: &Place) -> Result<(), LogError> {
-        let (offset, definitions) = definitions_of(&self.source, &place.tenant);
-        let Some(definitions) = definitions else {
-            return Err(retry(format!("tenant {} is not defined", place.tenant)));
-        };
-        let Some(waiting) = self.waiting.get(place) else {
-            return Ok(());
-        };
-        let start = waiting.start.clone();
-        let committed = match &start {
-            Start::Assigned(committed) => committed.clone(),
-            Start::Anew => self.log.committed(std::slice::from_ref(place))?.remove(0),
-        };
-        let mut partition =
-            restore::partition::<S, L>(&mut self.log, place, committed, (&definitions, offset))?;
-        if partition.control_at > offset {
-            return Err(retry(format!(
-                "the state knows control offset {}, and the view has reached {offset}",
-                partition.control_at
-            )));
-        }
-        if matches!(start, Start::Anew) {
-            self.log.seek(place, partition.next)?;
-        }
-        redefine(&mut partition, &self.source);
-        tracing::info!(
-            tenant = %place.tenant, partition = place.partition, offset = partition.next,
-            "partition is at work"
-        );
-        self.waiting.remove(place);
-        self.report.update(|report| {
-            report.waiting.remove(place);
-            report.restore_count += 1;
-        });
-        self.partitions.insert(place.clone(), partition);
-        Ok(())
-    }
-
-    fn restore_failed(&mut self, place: &Place, error: LogError) {
-        let now_ms = self.log.now().as_ms();
-        let Some(waiting) = self.waiting.get_mut(place) else {
-            return;
-        };
-        let is_over = now_ms - waiting.since_ms > self.settings.restore_patience_ms;
-        // A broker that is away is waited for; a state that does not fit is not.
-        let is_misfit = error.act == "restore";
-        waiting.is_halted = error.fate == Fate::Halt || is_over && is_misfit;
-        waiting.again_at_ms = now_ms + 100;
-        let (tenant, partition) = (&place.tenant, place.partition);
-        if waiting.is_halted {
-            tracing::error!(%tenant, partition, %error, "partition is halted");
-        } else {
-            tracing::warn!(%tenant, partition, %error, "partition waits");
-        }
-        self.report.update(|report| {
-            report.waiting.insert(place.clone(), error.to_string());
-        });
     }
 
     /// Takes a partition out of work that cannot go on; the others do.

@@ -81,7 +81,17 @@ fn conditions_read_like_their_documentation() {
     assert_eq!(filter.all[2].test, Test::Exists(false));
     let again = serde_json::to_string(&filter).unwrap();
     assert_eq!(serde_json::from_str::<Filter>(&again).unwrap(), filter);
-    assert!(serde_json::from_str::<Condition>(r#"{"field":"name","like":"x"}"#).is_err());
+    let refused = |json| {
+        serde_json::from_str::<Condition>(json)
+            .unwrap_err()
+            .to_string()
+    };
+    let unknown = refused(r#"{"field":"name","like":"x"}"#);
+    assert!(unknown.contains("unknown variant `like`"), "{unknown}");
+    let two = refused(r#"{"field":"metrics.size","ge":"1","lt":"5"}"#);
+    assert!(two.contains("this one has 2 (ge, lt)"), "{two}");
+    let none = refused(r#"{"field":"name"}"#);
+    assert!(none.contains("this one has 0"), "{none}");
 }
 
 #[test]

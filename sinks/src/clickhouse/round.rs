@@ -53,7 +53,7 @@ impl Default for Gathering {
 }
 
 impl Gathering {
-    /// Where a row of this table is written; `now` is when.
+    /// Where a row of this table is written.
     #[inline]
     pub fn block(&mut self, table: Table) -> &mut Block {
         &mut self.blocks[table as usize]

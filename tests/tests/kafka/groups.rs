@@ -6,7 +6,7 @@ use runtime::kafka::group::GroupError;
 use runtime::kafka::{Event, Outgoing, Partition, Position};
 
 use crate::broker;
-use crate::broker::Member;
+use crate::broker::{Member, PATIENCE};
 
 #[tokio::test]
 async fn two_members_share_and_what_is_pending_is_committed_before_it_goes() {
@@ -113,18 +113,13 @@ async fn a_member_that_comes_back_takes_over_at_once() {
     let input = broker::topic(&kafka, "back", 4).await;
     let name = broker::name("back");
     let mut settings = broker::group_settings(&name, "a");
-    settings.session_timeout = Duration::from_secs(30);
+    // Whoever waited for the end of the session before would be out of patience.
+    settings.session_timeout = PATIENCE * 2;
     let mut before = Member::join_with(&kafka, settings.clone(), [&input]);
     before.until_owned(4);
     drop(before);
-    let began = Instant::now();
     let mut after = Member::join_with(&kafka, settings, [&input]);
     after.until_owned(4);
-    assert!(
-        began.elapsed() < Duration::from_secs(10),
-        "it took {:?}",
-        began.elapsed()
-    );
 }
 
 #[tokio::test]
