@@ -47,7 +47,7 @@ fn extreme_events() -> Vec<Event> {
         received_at: EventTime::from_us(i64::MAX),
         severity: Severity::Critical,
         source: Source {
-            service: "s".repeat(10_000),
+            service: "s".repeat(1_024),
             host: text(1),
             method: text(2),
             endpoint: text(3),
@@ -55,7 +55,7 @@ fn extreme_events() -> Vec<Event> {
         },
         subject: "主".repeat(170),
         sequence: Some(i64::MIN),
-        title: text(100),
+        title: text(93),
         trace_id: text(5),
         user_id: text(6),
         tags: (0..64)
