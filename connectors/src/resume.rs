@@ -14,14 +14,15 @@ use std::time::Duration;
 use runtime::kafka::admin::AdminError;
 use runtime::kafka::reader::ReadError;
 use runtime::kafka::{Admin, Isolation, KafkaConfig, Partition, Reader, Start};
-use schemas::control::Channel;
+use schemas::control::{Channel, Limits};
 use schemas::event::{EventType, EventView};
 use schemas::ids::{Stream, TenantId};
 use schemas::murmur2::partition_of;
-use schemas::time::EventTime;
+use schemas::refusal::read_event;
+use schemas::time::{BrokerTime, EventTime};
 
 use crate::market::{OVERTAKEN_MAX, Published, PublishedTrades};
-use crate::series::Series;
+use crate::series::{NUMBER_MAX, Series};
 use crate::subscription::{Audience, Subscriptions};
 
 /// Records read of each partition.
@@ -153,8 +154,11 @@ fn read_tail(
     let ends: Vec<_> = edges.iter().map(|edge| edge.high).collect();
     let reader = Reader::open(kafka, name, Isolation::Committed, &spans)?;
     let mut tails: BTreeMap<String, Tail> = BTreeMap::new();
+    // What is dated elsewhere was published by nobody who heard it from an exchange.
+    let dates = Limits::default().dates();
     reader.read_until(&ends, PATIENCE, |_, record| {
-        let Some(Ok(event)) = record.value().map(EventView::decode) else {
+        let appended_at = BrokerTime::from_ms(record.appended_at_ms());
+        let Ok((event, _)) = read_event(record.value(), appended_at, &dates) else {
             return;
         };
         if let Some(product) = subjects.get(event.subject.as_str()) {
@@ -188,7 +192,7 @@ impl Tail {
     fn take(&mut self, event: &EventView<'_>) {
         match EventType::from_bytes(event.event_type.as_bytes()) {
             Some(EventType::Trade) => {
-                if let Some(trade_id) = event.sequence {
+                if let Some(trade_id) = event.sequence.filter(is_number) {
                     self.take_trade(trade_id, event.occurred_at);
                 }
             }
@@ -221,11 +225,17 @@ impl Tail {
     }
 }
 
+/// True for what an exchange's number can be.
+fn is_number(number: &i64) -> bool {
+    (0..=NUMBER_MAX).contains(number)
+}
+
 /// The trade ids that a gap names.
 fn named(gap: &EventView<'_>) -> Option<(i64, i64)> {
     let bound = |name| -> Option<i64> {
         let units = gap.metrics.get(name)?.units();
-        i64::try_from(units / schemas::decimal::Decimal::ONE.units()).ok()
+        let number = i64::try_from(units / schemas::decimal::Decimal::ONE.units());
+        number.ok().filter(is_number)
     };
     (gap.tags.get("series")?.as_str() == "trade_id")
         .then(|| Some((bound("first")?, bound("last")?)))?
@@ -303,6 +313,17 @@ mod tests {
         check(&[(1, 10), (2, 11), (1, 20), (3, 21)], &[(2, 2)]);
         check(&[(9_000, 10), (8_000, 5)], &[(8_001, 8_999)]);
         check(&[(9_000, 10), (8_999, 11), (9_000, 10)], &[]);
+    }
+
+    #[test]
+    fn numbers_that_no_exchange_has_count_for_nothing() {
+        let mut tail = Tail::default();
+        let numbers = [i64::MIN, -1, 7, NUMBER_MAX + 1, i64::MAX];
+        for (trade_id, at_ms) in numbers.into_iter().zip(0..) {
+            tail.take(&EventView::decode(&trade_at(trade_id, at_ms)).unwrap());
+        }
+        let series = tail.trades(EventTime::from_ms(0)).unwrap().series;
+        assert_eq!((series.first(), series.last()), (7, 7));
     }
 
     #[test]

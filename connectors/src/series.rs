@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use schemas::time::EventTime;
 
+/// The highest number that an exchange may give: beyond it, to count on would overflow.
+pub const NUMBER_MAX: i64 = 1 << 62;
+
 /// Holes remembered per series; beyond it the oldest is forgotten, so a number in it that still
 /// comes counts as known.
 pub const HOLES_MAX: usize = 1_024;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::exchange::{FrameError, Side};
+use crate::series::NUMBER_MAX;
 
 /// A value where it lies in the frame, if it is there.
 pub(super) type Raw<'a> = Option<&'a RawValue>;
@@ -127,12 +128,14 @@ pub(super) fn id(field: &'static str, raw: Raw<'_>) -> Read<i64> {
     optional_id(field, raw)?.ok_or(FrameError::Missing { field })
 }
 
+/// A trade's id or a sequence number: whoever counts on from one, or takes their difference, has
+/// room for that.
 pub(super) fn optional_id(field: &'static str, raw: Raw<'_>) -> Read<Option<i64>> {
-    let expected = "a whole number from 0 to 2^63";
+    let expected = "a whole number from 0 to 2^62";
     match raw.map(digits) {
         None | Some("null" | "") => Ok(None),
         Some(digits) => match digits.parse() {
-            Ok(value) if value >= 0 => Ok(Some(value)),
+            Ok(value) if (0..=NUMBER_MAX).contains(&value) => Ok(Some(value)),
             _ => Err(FrameError::Invalid { field, expected }),
         },
     }

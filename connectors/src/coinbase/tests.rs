@@ -51,10 +51,10 @@ fn matches_without_a_field_say_which() {
 #[test]
 fn malformed_matches_say_what_would_be_right() {
     let price = "price is not a decimal number of at most 38 digits, 18 of them after the point";
-    let id = "trade_id is not a whole number from 0 to 2^63";
+    let id = "trade_id is not a whole number from 0 to 2^62";
     let time = "time is not a time of the form 2026-08-09T21:05:48.228568Z";
     let product = "product_id is not the name of a market";
-    let huge = r#""trade_id":9223372036854775808"#;
+    let huge = r#""trade_id":4611686018427387905"#;
     for (field, with, detail) in [
         (r#""100.25""#, r#""NaN""#, price),
         (r#""100.25""#, r#""1e40""#, price),
@@ -163,7 +163,7 @@ fn malformed_envelopes_keep_their_number() {
         (
             r#"{"channel":"ticker","sequence_num":"a"}"#,
             None,
-            "sequence_num is not a whole number from 0 to 2^63",
+            "sequence_num is not a whole number from 0 to 2^62",
         ),
     ] {
         let unreadable = protocol(Advanced).read(frame).expect_err(frame);

@@ -255,6 +255,8 @@ impl MetricsStep {
                 floor_us = floor_us.max(self.drop_run_until(meter, id, run, until_us));
             }
             if self.series[id as usize].is_empty() {
+                // From the end, so that nothing moves where all of them go.
+                self.subjects.series[subject as usize].remove(group);
                 self.free(id);
             }
         }

@@ -78,6 +78,8 @@ impl MetricsStep {
         }
         self.meters.remove(at);
         for subject in 0..self.subjects.len() as u32 {
+            let groups = &mut self.subjects.series[subject as usize];
+            groups.retain(|(meter, _)| *meter != at);
             self.find_ends(subject);
         }
     }
@@ -115,11 +117,11 @@ impl MetricsStep {
         }
     }
 
-    /// Gives the place of a group back that holds no window.
+    /// Gives the place of a group back that holds no window. Its subject's list is the caller's to
+    /// mend: to look for one in it takes long where there are many.
     pub(super) fn free(&mut self, id: u32) {
         let series = std::mem::replace(&mut self.series[id as usize], Series::vacant());
         let meter = series.meter.expect("a group that is freed has a meter");
-        self.subjects.series[series.subject as usize].retain(|(_, own)| *own != id);
         self.groups.remove(&(series.subject, meter, series.group));
         if series.is_stored {
             self.gone.push(Gone::Series(id));

@@ -12,6 +12,9 @@ use super::ids::SeenIds;
 /// A subject's place; never used again, since clocks stay.
 pub type SubjectId = u32;
 
+/// Subjects whose earliest due instant is looked at as one.
+const BLOCK: usize = 512;
+
 /// What no instant reaches.
 pub const NEVER: i64 = i64::MAX;
 
@@ -29,6 +32,8 @@ pub struct Subjects {
     pub oldest_end_us: Vec<i64>,
     /// The earliest "now" at which silence makes something due, in milliseconds.
     due_ms: Vec<i64>,
+    /// No subject of a block is due before this, so that a scan passes by what is not due.
+    blocks_due_ms: Vec<i64>,
     /// No subject is due before this.
     earliest_due_ms: i64,
     /// Which events have been seen.
@@ -104,6 +109,7 @@ impl Subjects {
         self.next_end_us.resize(count, NEVER);
         self.oldest_end_us.resize(count, NEVER);
         self.due_ms.resize(count, NEVER);
+        self.blocks_due_ms.resize(count.div_ceil(BLOCK), NEVER);
         self.ids.resize_with(count, SeenIds::default);
         self.series.resize(count, vec![]);
         self.is_changed.resize(count, false);
@@ -148,6 +154,8 @@ impl Subjects {
     #[inline]
     pub fn set_due(&mut self, subject: SubjectId, due_ms: i64) {
         self.due_ms[subject as usize] = due_ms;
+        let block = &mut self.blocks_due_ms[subject as usize / BLOCK];
+        *block = (*block).min(due_ms);
         self.earliest_due_ms = self.earliest_due_ms.min(due_ms);
     }
 
@@ -157,17 +165,23 @@ impl Subjects {
         self.earliest_due_ms
     }
 
-    /// The subjects that are due at `now_ms`.
+    /// The subjects that are due at `now_ms`, in their order.
     pub fn take_due(&mut self, now_ms: i64, due: &mut Vec<SubjectId>) {
-        let mut earliest = NEVER;
-        for (subject, due_ms) in self.due_ms.iter().enumerate() {
-            if *due_ms <= now_ms {
-                due.push(subject as SubjectId);
-            } else {
-                earliest = earliest.min(*due_ms);
+        let blocks = self.blocks_due_ms.iter_mut().zip(self.due_ms.chunks(BLOCK));
+        for (first, (earliest, subjects)) in (0..).step_by(BLOCK).zip(blocks) {
+            if *earliest > now_ms {
+                continue;
+            }
+            *earliest = NEVER;
+            for (subject, due_ms) in (first..).zip(subjects) {
+                if *due_ms <= now_ms {
+                    due.push(subject);
+                } else {
+                    *earliest = (*earliest).min(*due_ms);
+                }
             }
         }
-        self.earliest_due_ms = earliest;
+        self.earliest_due_ms = self.blocks_due_ms.iter().copied().min().unwrap_or(NEVER);
     }
 }
 
@@ -190,5 +204,43 @@ mod tests {
         assert_eq!(subjects.earliest_due_ms(), 3);
         assert_eq!(subjects.take_changed().len(), 1_000);
         assert_eq!(subjects.changed_count(), 0);
+    }
+
+    /// Against a walk over all of them.
+    #[test]
+    fn who_is_due_is_found_whichever_block_it_is_in() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut subjects = Subjects::new();
+        let mut naive = vec![];
+        let mut now_ms = 0;
+        for _ in 0..400 {
+            for _ in 0..rng.usize(0..40) {
+                let id = subjects.add(&format!("s{}", naive.len()));
+                naive.push(NEVER);
+                assert_eq!(id as usize, naive.len() - 1);
+            }
+            for _ in 0..rng.usize(0..20).min(naive.len()) {
+                let at = rng.usize(0..naive.len());
+                naive[at] = now_ms + rng.i64(-5..300);
+                subjects.set_due(at as SubjectId, naive[at]);
+            }
+            now_ms += rng.i64(0..40);
+            assert!(subjects.earliest_due_ms() <= *naive.iter().min().unwrap_or(&NEVER));
+            let mut due = vec![];
+            subjects.take_due(now_ms, &mut due);
+            let is_due = |at: &usize| naive[*at] <= now_ms;
+            let expect: Vec<_> = (0..naive.len()).filter(is_due).collect();
+            assert!(due.iter().map(|id| *id as usize).eq(expect.iter().copied()));
+            let left = (0..naive.len()).filter(|at| !is_due(at));
+            let earliest = left.map(|at| naive[at]).min().unwrap_or(NEVER);
+            let told = subjects.earliest_due_ms();
+            assert!(now_ms < told && told <= earliest, "{told}, not {earliest}");
+            for at in expect {
+                naive[at] = NEVER;
+                subjects.set_due(at as SubjectId, NEVER);
+            }
+        }
     }
 }

@@ -30,6 +30,8 @@ use crate::watchdog::Watchdog;
 const QUESTION: Duration = Duration::from_secs(5);
 /// How long a restore may make no progress.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one partition is read before the others, the group and the commit have their turn.
+const READ_MAX: Duration = Duration::from_millis(250);
 /// How long brokers that did not answer are not asked again where logs end: that is asked for each
 /// partition, many times a second, and each time waited for.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -217,6 +219,7 @@ impl<S: Step> Log for KafkaLog<S> {
         let mut count = 0;
         let mut records = batch.records().map(incoming);
         let mut few = Vec::with_capacity(TOGETHER);
+        let deadline = Deadline::after(READ_MAX);
         let stopped_at = loop {
             few.clear();
             few.extend(records.by_ref().take(TOGETHER));
@@ -225,6 +228,10 @@ impl<S: Step> Log for KafkaLog<S> {
             let stopped = few.get(taken);
             if stopped.is_some() || few.len() < TOGETHER {
                 break stopped.map(|record| record.offset);
+            }
+            self.watchdog.iter().for_each(Watchdog::is_alive);
+            if deadline.has_passed() {
+                break records.next().map(|record| record.offset);
             }
         };
         drop((records, few));
