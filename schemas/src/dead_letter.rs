@@ -23,7 +23,7 @@ pub struct DeadLetter<'a> {
 pub const ENVELOPE_BYTES_MAX: usize = 8 * 1024;
 
 /// Bytes that are kept of a record: as many as `events` takes where nothing is compressed.
-pub const RECORD_BYTES_MAX: usize = 1_048_576;
+pub const RECORD_BYTES_MAX: usize = crate::refusal::EVENT_BYTES_MAX;
 /// Bytes that are kept of the key of a record that is larger than that.
 const CUT_KEY_BYTES_MAX: usize = 1_024;
 
