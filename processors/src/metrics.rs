@@ -11,6 +11,7 @@
 pub mod clock;
 pub mod definitions;
 mod emit;
+pub mod ends;
 pub mod figures;
 mod firing;
 mod fold;

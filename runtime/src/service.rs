@@ -17,6 +17,7 @@ use crate::health::Health;
 use crate::telemetry::{LogConfig, Metrics, Traces, log_and_trace};
 
 mod port;
+mod server;
 mod shutdown;
 
 pub use shutdown::Shutdown;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use runtime::config::{Environment, Key, Settings};
-use runtime::control::{Control, ControlConfig, ControlError, ControlView};
+use runtime::control::{Control, ControlConfig, ControlView};
 use runtime::kafka::{KafkaConfig, Publisher};
 use runtime::service::Service;
 use schemas::control::Exchange;
@@ -132,9 +132,8 @@ pub async fn run(config: CoinbaseConfig, service: Service) -> anyhow::Result<()>
     service
         .health
         .watch_kafka(&config.kafka, &service.shutdown)?;
-    let control = match ControlView::follow(&config.kafka, &config.control, &service).await {
-        Err(ControlError::Stopped) => return Ok(()),
-        control => control?,
+    let Some(control) = ControlView::open(&config.kafka, &config.control, &service).await? else {
+        return Ok(());
     };
     let publisher = delivery::publisher(&config.kafka, &service.member())?;
     let figures = Figures::new(&service.metrics);

@@ -5,6 +5,7 @@ use schemas::time::{BrokerTime, EventTime};
 use runtime::step::Output;
 
 use super::emit;
+use super::ends::{End, Ends};
 use super::panes::Panes;
 use super::series::{Entry, NO_SLOT, position};
 use super::step::{Gone, MetricsStep, Scratch, Silence, WindowKey, is_short, settled_us};
@@ -61,10 +62,11 @@ impl MetricsStep {
         if !self.subjects.ids[at].is_empty() {
             return true;
         }
-        let mut runs = self.subjects.series[at]
+        let mut own = self.subjects.own[at]
             .iter()
             .flat_map(|(_, series)| &self.series[*series as usize].runs);
-        runs.any(|run| run.windows.len() > run.unfired_count as usize)
+        own.any(|run| run.windows.len() > run.unfired_count as usize)
+            || self.subjects.ends(subject).is_some_and(Ends::holds_fired)
     }
 
     /// Fires and drops what silence has made due by `now`.
@@ -93,14 +95,20 @@ impl MetricsStep {
     /// Fires a subject's windows that end at or before `watermark_us`.
     fn fire(&mut self, subject: SubjectId, watermark_us: i64, out: &mut Output) {
         let mut next_end_us = NEVER;
-        for group in 0..self.subjects.series[subject as usize].len() {
-            let (meter, id) = self.subjects.series[subject as usize][group];
+        for group in 0..self.subjects.own[subject as usize].len() {
+            let (meter, id) = self.subjects.own[subject as usize][group];
             for run in 0..self.series[id as usize].runs.len() {
                 let next = self.fire_run(meter, id, run, watermark_us, out);
                 next_end_us = next_end_us.min(next);
             }
         }
-        self.subjects.next_end_us[subject as usize] = next_end_us;
+        while let Some((_, id, run)) = self.subjects.take_unfired(subject, watermark_us) {
+            let meter = self.series[id as usize].meter;
+            let meter = meter.expect("a group with a window has a meter");
+            self.fire_run(meter, id, usize::from(run), watermark_us, out);
+        }
+        let next = self.subjects.ends(subject).map_or(NEVER, Ends::next_us);
+        self.subjects.next_end_us[subject as usize] = next_end_us.min(next);
     }
 
     /// Fires one of a group's windows; gives the end of the next that has not fired.
@@ -249,18 +257,46 @@ impl MetricsStep {
     /// are late from now on, also under limits that would let them in.
     fn drop_windows_until(&mut self, subject: SubjectId, until_us: i64) {
         let mut floor_us = i64::MIN;
-        for group in (0..self.subjects.series[subject as usize].len()).rev() {
-            let (meter, id) = self.subjects.series[subject as usize][group];
+        for group in (0..self.subjects.own[subject as usize].len()).rev() {
+            let (meter, id) = self.subjects.own[subject as usize][group];
             for run in 0..self.series[id as usize].runs.len() {
                 floor_us = floor_us.max(self.drop_run_until(meter, id, run, until_us));
             }
             if self.series[id as usize].is_empty() {
-                // From the end, so that nothing moves where all of them go.
-                self.subjects.series[subject as usize].remove(group);
+                self.subjects.own[subject as usize].remove(group);
                 self.free(id);
             }
         }
+        let mut kept = vec![];
+        while let Some(end) = self.subjects.take_held(subject, until_us) {
+            let (_, id, run) = end;
+            // A run that this empties has had its others taken out with it.
+            let Some(meter) = self.series[id as usize].meter else {
+                continue;
+            };
+            floor_us = floor_us.max(self.drop_run_until(meter, id, usize::from(run), until_us));
+            if self.series[id as usize].is_empty() {
+                self.free(id);
+            } else if self.is_held(end) {
+                // It has not fired.
+                kept.push(end);
+            }
+        }
+        for end in kept {
+            self.subjects.ends_mut(subject).keep(end);
+        }
         self.raise_floor(subject, floor_us);
+    }
+
+    /// True for a window that its group still has.
+    fn is_held(&self, (end_us, id, run): End) -> bool {
+        let series = &self.series[id as usize];
+        let Some(meter) = series.meter.and_then(|at| self.meters.get(at)) else {
+            return false;
+        };
+        let run = usize::from(run);
+        let start_us = end_us.saturating_sub(meter.runs[run].width_us);
+        position(&series.runs[run].windows, start_us).is_ok()
     }
 
     fn raise_floor(&mut self, subject: SubjectId, floor_us: i64) {
@@ -323,7 +359,11 @@ impl MetricsStep {
         let at = subject as usize;
         let mut oldest_us = self.subjects.ids[at].oldest_end_us();
         let mut next_us = NEVER;
-        for (meter, id) in &self.subjects.series[at] {
+        if let Some(ends) = self.subjects.ends(subject) {
+            oldest_us = oldest_us.min(ends.oldest_us());
+            next_us = ends.next_us();
+        }
+        for (meter, id) in &self.subjects.own[at] {
             let Some(meter) = self.meters.get(*meter) else {
                 continue;
             };

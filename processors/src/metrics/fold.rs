@@ -29,7 +29,7 @@ impl MetricsStep {
         }
         let sample = sample(meter, event);
         let series = if meter.is_by_subject {
-            let own = self.subjects.series[subject as usize]
+            let own = self.subjects.own[subject as usize]
                 .iter()
                 .find(|(m, _)| *m == at);
             own.map(|(_, series)| *series)
@@ -141,11 +141,14 @@ impl MetricsStep {
         series.runs.resize_with(meter.runs.len(), Default::default);
         let seen = EventTime::from_us(self.scratch.seen_before_us);
         series.partial_until = meter.beginning.partial_until(subject, seen);
-        if !meter.is_by_subject {
+        let is_own = meter.is_by_subject;
+        if !is_own {
             self.groups.insert((subject, at, series.group.clone()), id);
         }
         self.series[id as usize] = series;
-        self.subjects.series[subject as usize].push((at, id));
+        if is_own {
+            self.subjects.own[subject as usize].push((at, id));
+        }
         self.new_series.push(id);
         id
     }
@@ -168,7 +171,7 @@ impl MetricsStep {
             return self.fold_hopping(at, series_id, run_at, sample);
         }
         let of = &mut series[series_id as usize];
-        let subject = of.subject as usize;
+        let subject = of.subject;
         let run = &mut of.runs[run_at];
         let start_us = match run.windows.back() {
             // Nearly always, and it saves a division.
@@ -187,8 +190,7 @@ impl MetricsStep {
                     .insert(index, Entry::new(start_us, slot, partial));
                 run.unfired_count += 1;
                 let end_us = start_us.saturating_add(spec.width_us);
-                subjects.next_end_us[subject] = subjects.next_end_us[subject].min(end_us);
-                subjects.oldest_end_us[subject] = subjects.oldest_end_us[subject].min(end_us);
+                subjects.opened(subject, end_us, meter.group_run(series_id, run_at));
                 self.window_count += 1;
                 self.open_short_count += u64::from(is_short(spec));
                 index
@@ -232,7 +234,7 @@ impl MetricsStep {
         let meter = meters.in_force(at);
         let spec = &meter.runs[run_at];
         let of = &mut series[series_id as usize];
-        let subject = of.subject as usize;
+        let subject = of.subject;
         let pane_us = spec.pane_start(sample.time_us);
         let partial_until_us = of.partial_until.as_us();
         let run = &mut of.runs[run_at];
@@ -263,8 +265,7 @@ impl MetricsStep {
                     self.window_count += 1;
                     self.open_short_count += u64::from(is_short(spec));
                     let end_us = window_us.saturating_add(spec.width_us);
-                    subjects.next_end_us[subject] = subjects.next_end_us[subject].min(end_us);
-                    subjects.oldest_end_us[subject] = subjects.oldest_end_us[subject].min(end_us);
+                    subjects.opened(subject, end_us, meter.group_run(series_id, run_at));
                 }
                 index
             }

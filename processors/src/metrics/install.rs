@@ -78,8 +78,10 @@ impl MetricsStep {
         }
         self.meters.remove(at);
         for subject in 0..self.subjects.len() as u32 {
-            let groups = &mut self.subjects.series[subject as usize];
-            groups.retain(|(meter, _)| *meter != at);
+            self.subjects.own[subject as usize].retain(|(meter, _)| *meter != at);
+            let series = &self.series;
+            self.subjects
+                .retain_ends(subject, |id| series[id as usize].meter.is_some());
             self.find_ends(subject);
         }
     }
@@ -117,8 +119,8 @@ impl MetricsStep {
         }
     }
 
-    /// Gives the place of a group back that holds no window. Its subject's list is the caller's to
-    /// mend: to look for one in it takes long where there are many.
+    /// Gives the place of a group back that holds no window. What its subject knows of it is the
+    /// caller's to mend.
     pub(super) fn free(&mut self, id: u32) {
         let series = std::mem::replace(&mut self.series[id as usize], Series::vacant());
         let meter = series.meter.expect("a group that is freed has a meter");

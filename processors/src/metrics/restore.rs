@@ -400,10 +400,18 @@ impl MetricsStep {
             self.window_count += run.windows.len() as u64;
             self.open_short_count += if is_short(spec) { unfired as u64 } else { 0 };
         }
-        self.subjects.series[series.subject as usize].push((at, id));
-        if !meter.is_by_subject {
-            self.groups
-                .insert((series.subject, at, series.group.clone()), id);
+        if meter.is_by_subject {
+            self.subjects.own[series.subject as usize].push((at, id));
+            return Ok(());
+        }
+        self.groups
+            .insert((series.subject, at, series.group.clone()), id);
+        let ends = self.subjects.ends_mut(series.subject);
+        for (run_at, (run, spec)) in (0..).zip(series.runs.iter().zip(&meter.runs)) {
+            for entry in &run.windows {
+                let end_us = entry.start_us.saturating_add(spec.width_us);
+                ends.add((end_us, id, run_at), entry.has_fired());
+            }
         }
         Ok(())
     }

@@ -114,6 +114,15 @@ impl CompiledMeter {
     }
 }
 
+impl CompiledMeter {
+    /// By what the ends of one of its groups' windows are found; `None` where that is the subject's
+    /// own.
+    #[inline]
+    pub fn group_run(&self, series: u32, run: usize) -> Option<(u32, u8)> {
+        (!self.is_by_subject).then_some((series, run as u8))
+    }
+}
+
 /// Finds the shortest tumbling windows, and those that consist of a number of them.
 fn find_shortest(runs: &mut [RunSpec]) -> Option<u8> {
     let tumbling = (0..runs.len()).filter(|at| !runs[*at].is_hopping());

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use runtime::config::{Environment, Key, Settings};
-use runtime::control::{ControlConfig, ControlError, ControlView};
+use runtime::control::{ControlConfig, ControlView};
 use runtime::fate::{Backoff, Fate};
 use runtime::health::{Condition, Membership};
 use runtime::kafka::{GroupSettings, KafkaConfig, TransactionalSettings};
@@ -138,9 +138,8 @@ pub async fn run(config: MetricsConfig, service: Service) -> anyhow::Result<()> 
         .watch_kafka(&config.kafka, &service.shutdown)?;
     service.health.register(CHECK);
     let membership = Membership::watch(&service.health);
-    let control = match ControlView::follow(&config.kafka, &config.control, &service).await {
-        Err(ControlError::Stopped) => return Ok(()),
-        control => control?,
+    let Some(control) = ControlView::open(&config.kafka, &config.control, &service).await? else {
+        return Ok(());
     };
     let report = Arc::new(Mutex::new(Arc::new(Mutex::new(Report::default()))));
     let (ended, has_ended) = tokio::sync::oneshot::channel();

@@ -7,6 +7,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
 
 use super::clock::Clock;
+use super::ends::{End, Ends};
 use super::ids::SeenIds;
 
 /// A subject's place; never used again, since clocks stay.
@@ -38,8 +39,10 @@ pub struct Subjects {
     earliest_due_ms: i64,
     /// Which events have been seen.
     pub ids: Vec<SeenIds>,
-    /// Each one's groups, with the meter that they are of.
-    pub series: Vec<Vec<(u16, u32)>>,
+    /// Each one's own groups, with the meter that they are of: those of nothing but the subject.
+    pub own: Vec<Vec<(u16, u32)>>,
+    /// When the windows of its other groups end, where it has any.
+    ends: Vec<Option<Box<Ends>>>,
     is_changed: Vec<bool>,
     changed: Vec<SubjectId>,
 }
@@ -111,7 +114,8 @@ impl Subjects {
         self.due_ms.resize(count, NEVER);
         self.blocks_due_ms.resize(count.div_ceil(BLOCK), NEVER);
         self.ids.resize_with(count, SeenIds::default);
-        self.series.resize(count, vec![]);
+        self.own.resize(count, vec![]);
+        self.ends.resize_with(count, || None);
         self.is_changed.resize(count, false);
     }
 
@@ -125,6 +129,52 @@ impl Subjects {
         let hash = hasher.hash_one(name.as_bytes());
         self.by_name.insert_unique(hash, subject, |id| {
             hasher.hash_one(names[*id as usize].as_bytes())
+        });
+    }
+
+    /// A window is there that has not fired and ends at `end_us`; `group` says which of which
+    /// group's, unless that is the subject's own.
+    pub fn opened(&mut self, subject: SubjectId, end_us: i64, group: Option<(u32, u8)>) {
+        let at = subject as usize;
+        self.next_end_us[at] = self.next_end_us[at].min(end_us);
+        self.oldest_end_us[at] = self.oldest_end_us[at].min(end_us);
+        if let Some((id, run)) = group {
+            self.ends_mut(subject).add((end_us, id, run), false);
+        }
+    }
+
+    /// The ends of the windows of a subject's groups, to add some.
+    pub fn ends_mut(&mut self, subject: SubjectId) -> &mut Ends {
+        self.ends[subject as usize].get_or_insert_default()
+    }
+
+    /// The ends of the windows of a subject's groups, if it has any.
+    pub fn ends(&self, subject: SubjectId) -> Option<&Ends> {
+        self.ends[subject as usize].as_deref()
+    }
+
+    /// The next window of a subject's groups that has not fired, if it ends at or before
+    /// `until_us`.
+    pub fn take_unfired(&mut self, subject: SubjectId, until_us: i64) -> Option<End> {
+        self.ends[subject as usize]
+            .as_mut()
+            .and_then(|ends| ends.take_unfired(until_us))
+    }
+
+    /// The oldest window of a subject's groups, if it ends at or before `until_us`.
+    pub fn take_held(&mut self, subject: SubjectId, until_us: i64) -> Option<End> {
+        let ends = &mut self.ends[subject as usize];
+        let taken = ends.as_mut().and_then(|ends| ends.take_held(until_us));
+        // What is empty is given back.
+        ends.take_if(|ends| ends.is_empty());
+        taken
+    }
+
+    /// Forgets the windows of groups that are there no longer.
+    pub fn retain_ends(&mut self, subject: SubjectId, is_there: impl Fn(u32) -> bool) {
+        self.ends[subject as usize].take_if(|ends| {
+            ends.retain(is_there);
+            ends.is_empty()
         });
     }
 

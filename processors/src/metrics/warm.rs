@@ -23,14 +23,14 @@ impl MetricsStep {
         let known = || reads.iter().filter_map(known);
         for (at, _) in known() {
             prefetch(&subjects.ids[at]);
-            prefetch(&subjects.series[at]);
+            prefetch(&subjects.own[at]);
             prefetch(&subjects.clocks[at]);
             prefetch(&subjects.next_end_us[at]);
             prefetch(&subjects.oldest_end_us[at]);
         }
         for (at, _) in known() {
             subjects.ids[at].latest().into_iter().for_each(prefetch);
-            subjects.series[at].first().into_iter().for_each(prefetch);
+            subjects.own[at].first().into_iter().for_each(prefetch);
         }
         for (at, read) in known() {
             let slice = subjects.ids[at].at(read.event.occurred_at);
@@ -60,7 +60,7 @@ impl MetricsStep {
     /// A subject's groups, with their meter.
     #[inline]
     fn groups_of(&self, subject: usize) -> impl Iterator<Item = (&CompiledMeter, &Series)> {
-        let groups = self.subjects.series[subject].iter().take(GROUPS);
+        let groups = self.subjects.own[subject].iter().take(GROUPS);
         groups.filter_map(|(meter, series)| {
             let meter = self.meters.get(*meter)?;
             Some((meter, &self.series[*series as usize]))

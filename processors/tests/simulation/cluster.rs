@@ -60,6 +60,7 @@ impl Cluster {
             read_count_max: 4_096,
             tick_interval_ms: random.i64(1..=40),
             restore_patience_ms: 30_000,
+            output_bytes_max: 1 << random.u8(4..=20),
         };
         let skew_max_ms = if is_strict {
             200 - crate::plan::WAVER_MS

@@ -31,9 +31,6 @@ pub enum ControlError {
     /// The topic cannot be read, and waiting will not help.
     #[error("control topic cannot be read: {0}")]
     Read(#[from] ReadError),
-    /// The process was told to stop before the view was complete.
-    #[error("stopped before the control view was complete")]
-    Stopped,
 }
 
 /// The definitions in force, in memory. Cheap to clone; all clones are one view.
@@ -45,16 +42,16 @@ pub struct ControlView {
 
 impl ControlView {
     /// Follows the topic until the service is told to stop, and returns once the view has reached
-    /// the end that the topic had at the call. Waits for brokers that are away, and for a topic
-    /// that does not exist yet.
+    /// the end that the topic had at the call; `None` when the service is told to stop before.
+    /// Waits for brokers that are away, and for a topic that does not exist yet.
     ///
     /// # Errors
     /// When waiting will not help.
-    pub async fn follow(
+    pub async fn open(
         kafka: &KafkaConfig,
         config: &ControlConfig,
         service: &Service,
-    ) -> Result<Self, ControlError> {
+    ) -> Result<Option<Self>, ControlError> {
         let control = Arc::new(ArcSwap::from_pointee(Control::default()));
         let (changed, changes) = watch::channel(0);
         let (caught_up, complete) = oneshot::channel();
@@ -79,11 +76,11 @@ impl ControlView {
         // The thread may be in a question that takes as long as a stop may.
         let complete = tokio::select! {
             complete = complete => complete,
-            () = service.shutdown.requested() => return Err(ControlError::Stopped),
+            () = service.shutdown.requested() => return Ok(None),
         };
         match complete {
-            Ok(result) => result.map(|()| Self { control, changes }),
-            Err(_) => Err(ControlError::Stopped),
+            Ok(result) => result.map(|()| Some(Self { control, changes })),
+            Err(_) => Ok(None),
         }
     }
 
@@ -195,5 +192,23 @@ impl Follower {
         self.offset.set(self.held.offset);
         self.control.store(Arc::new(self.held.clone()));
         self.changed.send_replace(self.held.offset);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    #[tokio::test]
+    async fn a_stop_before_the_view_is_complete_is_no_view_and_no_error() {
+        let (kafka, service) = (
+            KafkaConfig::plaintext("127.0.0.1:1"),
+            Service::detached("pulse-test"),
+        );
+        let config = ControlConfig::new(Secret::new("a secret of this test"));
+        service.shutdown.request();
+        let view = ControlView::open(&kafka, &config, &service).await;
+        assert!(view.unwrap().is_none());
     }
 }

@@ -1,9 +1,8 @@
 //! A member of a consumer group, as the worker needs one.
 //!
 //! Classic protocol, cooperative-sticky, static membership: a process that is killed and comes back
-//! within its session takes its partitions over at once, and a rebalance touches only the
-//! partitions
-//! that move.
+//! within its session takes its partitions over at once, and a rebalance touches only those that
+//! move.
 //!
 //! Ownership changes in [`GroupConsumer::poll`] alone, on the thread that calls it, so between two
 //! calls everything that was read belongs to a partition that is still ours:
@@ -19,9 +18,8 @@
 //! taken. Only the order of the news tells the two apart: here the loss comes first. Such a member
 //! joins anew; see [`GroupConsumer::poll`].
 //!
-//! End-of-partition marks stay off (`enable.partition.eof`): in batches, librdkafka 2.12 counts
-//! such
-//! a mark as a record, and after the next pause, as in every rebalance, it skips one.
+//! End-of-partition marks stay off (`enable.partition.eof`): in batches, librdkafka 2.12 counts one
+//! as a record, and after the next pause, as in every rebalance, it skips one.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +49,7 @@ use rebalance::{Change, Rebalances};
 mod intake;
 mod ownership;
 mod rebalance;
+mod seek;
 
 /// A topic that does not exist. See [`GroupConsumer::look_again`].
 const NO_TOPIC: &str = "pulse.rejoin";
@@ -415,25 +414,6 @@ impl GroupConsumer {
             owned.is_paused = is_paused;
             self.has_more.set(!is_paused);
         }
-    }
-
-    /// Reads a partition from `offset` on.
-    ///
-    /// # Errors
-    /// When librdkafka refuses, for a partition that is not ours for instance.
-    pub fn seek(&self, partition: &Partition, offset: i64) -> Result<(), GroupError> {
-        let mut moved = self.seek_all([(partition, offset)])?;
-        let answer = moved.pop().and_then(|element| element.failure);
-        if let Some(failure) = answer {
-            return Err(GroupError::Refused {
-                act: "seek",
-                failure,
-            });
-        }
-        if let Some(owned) = self.owned.get(partition) {
-            owned.queue.reset(offset);
-        }
-        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! A process's own port: is it alive, can it work, what has it counted.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -7,10 +9,18 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use super::server::{self, Bounds};
 use crate::health::Health;
 use crate::telemetry::Metrics;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Many more than Prometheus and checks of health need at a time, and as long as Prometheus waits
+/// for an answer unless it is told otherwise.
+pub(super) const BOUNDS: Bounds = Bounds {
+    connections_max: 64,
+    exchange_max: Duration::from_secs(10),
+};
 
 #[derive(Clone)]
 struct Shown {
@@ -20,9 +30,7 @@ struct Shown {
 
 /// Serves until its task is aborted.
 pub(super) async fn serve(listener: TcpListener, health: Health, metrics: Metrics) {
-    if let Err(error) = axum::serve(listener, router(health, metrics)).await {
-        tracing::error!(%error, "health port closed");
-    }
+    server::serve(listener, router(health, metrics), BOUNDS).await;
 }
 
 fn router(health: Health, metrics: Metrics) -> Router {

@@ -67,6 +67,20 @@ async fn the_port_tells_the_truth() {
 }
 
 #[tokio::test]
+async fn the_port_is_there_for_a_scrape_whoever_holds_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = port::serve(listener, Health::default(), Metrics::default());
+    let served = tokio::spawn(served);
+    let mut held = vec![];
+    for _ in 0..2 * port::BOUNDS.connections_max {
+        held.push(TcpStream::connect(address).await.unwrap());
+    }
+    assert!(get(address, "/metrics").await.starts_with("HTTP/1.1 200"));
+    served.abort();
+}
+
+#[tokio::test]
 async fn work_is_drained_and_cut_off_at_the_deadline() {
     let config = |drain| process(&[("PULSE_LISTEN", "127.0.0.1:0"), ("PULSE_DRAIN_MS", drain)]);
     let drained = supervise(

@@ -250,3 +250,6 @@ fn outcome(outcome: kafka::Outcome) -> Outcome {
 fn tenant_of(topic: &str) -> Option<TenantId> {
     topic.parse::<Topic>().ok().map(|topic| topic.tenant)
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,10 +40,12 @@ pub(super) struct Partition<S: Step> {
     /// The last read gave records.
     pub(super) is_flowing: bool,
     pub(super) ticks_at_ms: i64,
+    /// Bytes of output at which it goes no further until they are committed.
+    pub(super) output_bytes_max: usize,
 }
 
-/// Bytes of output at which a partition stops reading until they are committed.
-pub(super) const OUTPUT_BYTES_MAX: usize = 8 << 20;
+/// How far the clock goes at most beyond what is due, before a look at what that has put out.
+const STRIDE_MS: i64 = 10;
 
 impl<S: Step> Partition<S> {
     /// Observes records until one must wait; says how many.
@@ -57,7 +59,7 @@ impl<S: Step> Partition<S> {
 
     /// Observes a record, after advancing the clock to it; false when it must wait.
     fn observe_next(&mut self, record: &Incoming<'_>, read: &S::Read<'_>) -> bool {
-        if self.out.byte_count() > OUTPUT_BYTES_MAX {
+        if self.is_output_full() {
             return false;
         }
         if self
@@ -71,30 +73,41 @@ impl<S: Step> Partition<S> {
             self.is_at_end = false;
             return false;
         }
-        self.advance(record.appended_at);
+        if !self.advance(record.appended_at) {
+            return false;
+        }
         self.step.observe(record, read, &mut self.out);
         self.next = record.offset + 1;
         self.is_pending = true;
         true
     }
 
-    fn advance(&mut self, now: BrokerTime) {
-        if now > self.clock {
-            self.step.advance(now, &mut self.out);
-            self.clock = now;
+    /// Moves the clock on to `now`; false when it got less far, since the output is full.
+    ///
+    /// A clock that moves far, or that many subjects wait for, makes much due at once. It goes in
+    /// strides, and a commit may come between any two: what it says of the clock is how far it got.
+    fn advance(&mut self, now: BrokerTime) -> bool {
+        while self.clock < now {
+            if self.is_output_full() {
+                self.is_pending = true;
+                return false;
+            }
+            let due_at = self.step.due_at().unwrap_or(now).max(self.clock);
+            let reached = due_at.plus_ms(STRIDE_MS).min(now);
+            self.step.advance(reached, &mut self.out);
+            self.clock = reached;
         }
+        true
     }
 
     /// Gives the step the time, when everything before it has been read.
     pub(super) fn tick(&mut self, now: BrokerTime) {
-        if now <= self.clock {
-            return;
-        }
-        let before = self.out.len();
-        let changes = self.step.change_count();
+        let before = (self.clock, self.out.len(), self.step.change_count());
         self.advance(now);
-        self.ticked = Some(now);
-        self.is_pending |= self.out.len() != before || self.step.change_count() != changes;
+        if self.clock > before.0 {
+            self.ticked = Some(self.clock);
+            self.is_pending |= (self.out.len(), self.step.change_count()) != (before.1, before.2);
+        }
     }
 
     /// Takes new definitions into force, which forces a flush.
@@ -158,7 +171,11 @@ impl<S: Step> Partition<S> {
 
     /// True while there is no use in reading on: what is there must be committed first.
     pub(super) fn is_full(&self) -> bool {
-        self.must_flush || self.out.byte_count() > OUTPUT_BYTES_MAX
+        self.must_flush || self.is_output_full()
+    }
+
+    fn is_output_full(&self) -> bool {
+        self.out.byte_count() > self.output_bytes_max
     }
 
     /// What is true of it in the log, once a batch is committed.
@@ -180,3 +197,6 @@ impl<S: Step> Partition<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

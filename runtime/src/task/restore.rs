@@ -92,11 +92,12 @@ pub(super) fn partition<S: Step, L: Log>(
     place: &Place,
     committed: Option<Committed>,
     current: (&S::Definitions, Offset),
+    output_bytes_max: usize,
 ) -> Result<Partition<S>, LogError> {
     let partition_count = log.partition_count(place)?;
     let found = read_state::<S, L>(log, place, partition_count)?;
     let Some(committed) = committed else {
-        return begin(log, place, found, current);
+        return begin(log, place, found, current, output_bytes_max);
     };
     let metadata: CommitMetadata = committed
         .metadata
@@ -142,6 +143,7 @@ pub(super) fn partition<S: Step, L: Log>(
         is_at_end: false,
         is_flowing: false,
         ticks_at_ms: 0,
+        output_bytes_max,
     })
 }
 
@@ -151,10 +153,11 @@ fn begin<S: Step, L: Log>(
     place: &Place,
     found: Found<S>,
     (definitions, control_at): (&S::Definitions, Offset),
+    output_bytes_max: usize,
 ) -> Result<Partition<S>, LogError> {
     if found.shell.is_some() {
         let reason = "there is state, but no committed position: the group's offsets have expired \
-                      or were deleted; delete the state topic to begin anew";
+                      or were deleted; the runbook says how to begin anew";
         return Err(halt(place, &StateError::new(reason)));
     }
     let next = log.beginning(place)?;
@@ -180,6 +183,7 @@ fn begin<S: Step, L: Log>(
         is_at_end: false,
         is_flowing: false,
         ticks_at_ms: 0,
+        output_bytes_max,
     })
 }
 

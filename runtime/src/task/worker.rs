@@ -1,6 +1,7 @@
 //! The loop: membership, definitions, records, ticks, commit.
 
 mod commit;
+mod said;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use super::report::{Report, SharedReport};
 use crate::fate::Fate;
 use crate::step::{Place, Step};
 use commit::{Committing, Progress};
+use said::Said;
 
 /// How a worker goes about its work.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,8 @@ pub struct WorkerSettings {
     pub tick_interval_ms: i64,
     /// How long a partition whose state does not fit its commit is tried again before it halts.
     pub restore_patience_ms: i64,
+    /// Bytes of output at which a partition goes no further until they are committed.
+    pub output_bytes_max: usize,
 }
 
 impl Default for WorkerSettings {
@@ -49,6 +53,7 @@ impl Default for WorkerSettings {
             read_count_max: 4_096,
             tick_interval_ms: 20,
             restore_patience_ms: 30_000,
+            output_bytes_max: 8 << 20,
         }
     }
 }
@@ -100,6 +105,7 @@ pub struct Worker<S: Step, L: Log, D: DefinitionSource<S::Definitions>> {
     /// When the oldest output that waits for a commit was put.
     pending_since_ms: Option<i64>,
     next_batch: u64,
+    said: Said,
     report: SharedReport,
 }
 
@@ -116,6 +122,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             control_at: None,
             pending_since_ms: None,
             next_batch: seed,
+            said: Said::default(),
             report: SharedReport::default(),
         }
     }
@@ -223,10 +230,15 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             Ok(changes) => changes,
             Err(error) if error.fate == Fate::Halt => return Err(error),
             Err(error) => {
-                tracing::warn!(%error, "membership is in trouble");
+                if self.said.is_news(None, error.to_string()) {
+                    tracing::warn!(%error, "membership is in trouble");
+                }
                 return Ok(());
             }
         };
+        if self.said.settle(None) {
+            tracing::info!("membership is in order again");
+        }
         // Partitions that go to another process with the next poll.
         let mut leaving = BTreeSet::new();
         for change in changes {
@@ -268,6 +280,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
     fn drop_place(&mut self, place: &Place) {
         self.partitions.remove(place);
         self.waiting.remove(place);
+        self.said.settle(Some(place));
         if let Some(committing) = &mut self.committing {
             committing.forget(place);
         }
@@ -319,11 +332,16 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
                 .log
                 .read(place, count_max, &mut |records| partition.observe(records))
             {
-                Ok(0) => {}
                 Ok(read) => {
-                    partition.is_at_end = false;
-                    partition.is_flowing = true;
-                    count += read;
+                    if read > 0 {
+                        partition.is_at_end = false;
+                        partition.is_flowing = true;
+                        count += read;
+                    }
+                    if self.said.settle(Some(place)) {
+                        let (tenant, partition) = (&place.tenant, place.partition);
+                        tracing::info!(%tenant, partition, "partition is read again");
+                    }
                 }
                 Err(error) => failed.push((place.clone(), error)),
             }
@@ -336,8 +354,8 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
                 // The log may have gone past records that were not observed.
                 tracing::warn!(%tenant, partition, %error, "partition begins anew");
                 self.begin_anew(&place, Start::Anew);
-            } else {
-                tracing::warn!(%tenant, partition, %error, "read");
+            } else if self.said.is_news(Some(&place), error.to_string()) {
+                tracing::warn!(%tenant, partition, %error, "partition cannot be read now");
             }
         }
         count

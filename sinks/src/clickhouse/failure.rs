@@ -54,6 +54,29 @@ const SCHEMA_CODES: [u32; 10] = [
     218, // TABLE_IS_DROPPED
 ];
 
+/// Codes that say that rows are too much for one insert, or that one of them is not let in: fewer
+/// rows may go where these did not.
+///
+/// Too many parts (252), queries (202) or a spent quota (201) are not among them, since more and
+/// smaller inserts make those worse. Nor is an answer that did not come in time: the server goes on
+/// with such an insert, and the same bytes under the same token find it done.
+const ROWS_CODES: [u32; 14] = [
+    117, // INCORRECT_DATA
+    128, // TOO_LARGE_ARRAY_SIZE
+    131, // TOO_LARGE_STRING_SIZE
+    158, // TOO_MANY_ROWS
+    159, // TIMEOUT_EXCEEDED
+    160, // TOO_SLOW
+    173, // CANNOT_ALLOCATE_MEMORY
+    229, // QUERY_IS_TOO_LARGE
+    241, // MEMORY_LIMIT_EXCEEDED
+    307, // TOO_MANY_BYTES
+    321, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+    396, // TOO_MANY_ROWS_OR_BYTES
+    407, // DECIMAL_OVERFLOW
+    469, // VIOLATED_CONSTRAINT
+];
+
 impl ServerError {
     /// What becomes of the work: the log still has all of it, so nothing is ever rejected here.
     pub fn fate(&self) -> Fate {
@@ -62,6 +85,11 @@ impl ServerError {
             Self::Refused { code, .. } if SCHEMA_CODES.contains(code) => Fate::Halt,
             Self::Unreachable { .. } | Self::TimedOut | Self::Refused { .. } => Fate::Retry,
         }
+    }
+
+    /// True when fewer rows may be taken where these were refused.
+    pub fn is_about_rows(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if ROWS_CODES.contains(code))
     }
 
     /// What the server says in an answer that is no success.
@@ -138,6 +166,23 @@ mod tests {
         );
         check("502 Bad Gateway", 0, Fate::Retry);
         check("", 0, Fate::Retry);
+    }
+
+    #[test]
+    fn fewer_rows_help_where_these_are_too_much_and_not_where_inserts_are_too_many() {
+        let check = |text: &str, expect: bool| {
+            let error = ServerError::refused(text);
+            assert_eq!(error.is_about_rows(), expect, "{text}");
+            assert_eq!(error.fate(), Fate::Retry, "{text}");
+        };
+        check("Code: 241. DB::Exception: memory limit exceeded", true);
+        check("Code: 469. DB::Exception: Constraint is violated", true);
+        check("Code: 252. DB::Exception: Too many parts", false);
+        check("Code: 202. DB::Exception: Too many queries", false);
+        check("Code: 210. DB::NetException: Connection reset", false);
+        assert!(!ServerError::TimedOut.is_about_rows());
+        let is_schema = |code: &u32| SCHEMA_CODES.contains(code);
+        assert!(!ROWS_CODES.iter().any(is_schema));
     }
 
     #[test]

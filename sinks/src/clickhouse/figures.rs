@@ -21,6 +21,10 @@ const FAILURES: Metric = Metric {
     name: "pulse_clickhouse_insert_failures_total",
     doc: "Attempts to insert that failed and were repeated, by table.",
 };
+const HALVED: Metric = Metric {
+    name: "pulse_clickhouse_halved_total",
+    doc: "Times that rows were refused as one insert and were cut in halves, by table.",
+};
 const SECONDS: Metric = Metric {
     name: "pulse_clickhouse_insert_seconds",
     doc: "How long a confirmed insert took, from its first attempt.",
@@ -44,7 +48,7 @@ const PENDING: Metric = Metric {
 
 /// All of this part's metrics.
 pub const METRICS: &[Metric] = &[
-    ROWS, INSERTS, FAILURES, SECONDS, REFUSED, UNREADABLE, SKIPPED, PENDING,
+    ROWS, INSERTS, FAILURES, HALVED, SECONDS, REFUSED, UNREADABLE, SKIPPED, PENDING,
 ];
 
 /// Which table a figure is of.
@@ -67,6 +71,7 @@ pub(super) struct Figures {
     pub(super) rows: Family<TableLabel, Counter>,
     pub(super) inserts: Family<TableLabel, Counter>,
     pub(super) failures: Family<TableLabel, Counter>,
+    pub(super) halved: Family<TableLabel, Counter>,
     pub(super) seconds: Histogram,
     pub(super) refused: Counter,
     pub(super) unreadable: Counter,
@@ -81,6 +86,7 @@ impl Figures {
             rows: metrics.counters(&ROWS),
             inserts: metrics.counters(&INSERTS),
             failures: metrics.counters(&FAILURES),
+            halved: metrics.counters(&HALVED),
             seconds: metrics.histogram(&SECONDS, &bounds),
             refused: metrics.counter(&REFUSED),
             unreadable: metrics.counter(&UNREADABLE),

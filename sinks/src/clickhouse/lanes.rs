@@ -24,6 +24,8 @@ pub(super) struct Lane {
     pub(super) partition: Partition,
     pub(super) origin: Origin,
     pub(super) dates: DateLimits,
+    /// The position that is outside the log, until it is known where to go on.
+    pub(super) hole: Option<i64>,
 }
 
 /// What should be read, by the control view, and what can be, by the cluster.
@@ -88,6 +90,7 @@ impl Topics {
             partition: partition.clone(),
             origin,
             dates,
+            hole: None,
         })
     }
 

@@ -12,7 +12,8 @@
 //!
 //! **Nothing is lost**: a position is committed when the rows before it are confirmed ([`round`]).
 //! While ClickHouse is away the rounds on their way are full, nothing more is read, the log keeps
-//! the rest, and `/health/ready` says so. A record that cannot be read becomes a row of
+//! the rest, and `/health/ready` says so. A block that is refused for what it is goes in parts
+//! (`insert`). A record that cannot be read becomes a row of
 //! `dead_letters` ([`rows`]); an event that nobody may use has no row, since the metrics step
 //! writes its dead letter.
 //!
@@ -43,9 +44,11 @@ pub mod retention;
 pub mod figures;
 pub mod settings;
 
+mod check;
 mod insert;
 mod lanes;
 pub mod sink;
+mod trouble;
 
 pub use insert::InsertError;
 pub use settings::{Config, Retention, SinkConfig};

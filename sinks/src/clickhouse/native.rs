@@ -9,6 +9,10 @@ use schemas::wire::Text;
 use super::cells::{Cells, put_length, put_text};
 use super::table::{Column, Kind, Table};
 
+mod part;
+
+pub use part::Part;
+
 /// Rows of one table, to be inserted together.
 #[derive(Debug)]
 pub struct Block {
@@ -92,20 +96,20 @@ impl Block {
         (self.at, self.row_count, self.byte_count) = (0, 0, 0);
     }
 
-    /// Hands the block's bytes on, piece by piece.
-    pub fn write(&self, mut put: impl FnMut(&[u8])) {
+    /// Hands the bytes of a part of its rows on, piece by piece: a block of these rows alone.
+    pub fn write(&self, part: &Part, mut put: impl FnMut(&[u8])) {
         debug_assert_eq!(self.at, 0, "no row is half written");
         let mut head = Vec::with_capacity(64);
         put_length(&mut head, self.columns.len());
-        put_length(&mut head, self.row_count);
-        for (column, buffer) in self.table.columns().iter().zip(&self.columns) {
+        put_length(&mut head, part.row_count());
+        for ((column, buffer), bounds) in
+            self.columns().iter().zip(&self.columns).zip(part.bounds())
+        {
             put_text(&mut head, column.name.as_bytes());
             put_text(&mut head, column.sent_as.as_bytes());
             put(&head);
             head.clear();
-            for part in [&buffer.ends, &buffer.names, &buffer.nulls, &buffer.values] {
-                put(part);
-            }
+            buffer.write(bounds, &mut put);
         }
     }
 
@@ -216,7 +220,7 @@ mod tests {
 
     fn bytes(block: &Block) -> Vec<u8> {
         let mut out = vec![];
-        block.write(|part| out.extend_from_slice(part));
+        block.write(&block.whole(), |bytes| out.extend_from_slice(bytes));
         out
     }
 

@@ -137,7 +137,8 @@ impl<'a> Walk<'a> {
         Some(())
     }
 
-    fn text(&mut self) -> Option<()> {
+    /// Goes over one text; `None` when it is not all there.
+    pub(super) fn text(&mut self) -> Option<()> {
         let length = self.length()?;
         self.skip(length)
     }

@@ -10,42 +10,38 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use runtime::clock;
-use runtime::control::{ControlError, ControlView};
+use runtime::control::ControlView;
 use runtime::fate::{Backoff, Fate};
 use runtime::health::{Condition, Membership};
 use runtime::kafka::admin::Admin;
-use runtime::kafka::reader::ReadError;
 use runtime::kafka::transactional::Position;
 use runtime::kafka::{Event, GroupConsumer, GroupSettings, Partition};
 use runtime::service::Service;
-use runtime::step::Incoming;
-use schemas::time::BrokerTime;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::check::{self, InsertCheck};
 use super::figures::Figures;
-use super::insert::{self, Ended, InsertError, Sender};
+use super::insert::{Ended, InsertError, Sender};
 use super::lanes::{Lane, Topics};
 use super::migrations::{self, MigrationError};
 use super::native::Block;
+use super::retention;
 use super::round::{Gathering, Pace, Progress, Round};
-use super::rows::{self, Row};
 use super::server::Server;
 use super::settings::Config;
-use super::{figures, retention};
+use super::trouble::{Source, Troubles};
+
+mod gather;
 
 /// The consumer group.
 pub const GROUP: &str = "pulse-clickhouse";
 
-/// The health checks of this part, besides that of its inserts.
+/// The health check of the server.
 const SERVER_CHECK: &str = "clickhouse";
-const LOG_CHECK: &str = "log";
 
 /// Rounds that may be on their way.
 const UNDER_WAY_MAX: usize = 2;
-
-/// Records that one partition may give in a row.
-const RECORDS_MAX: usize = 2_048;
 
 /// How long a silent member keeps its partitions.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,9 +52,6 @@ const NAP: Duration = Duration::from_millis(100);
 /// How often ClickHouse is asked whether it is there.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the brokers may take to say where a log begins.
-const EDGE_WAIT: Duration = Duration::from_secs(5);
-
 /// Runs until the service is told to stop; then what was read is inserted and committed.
 ///
 /// # Errors
@@ -66,20 +59,19 @@ const EDGE_WAIT: Duration = Duration::from_secs(5);
 /// table
 /// that is not as the migrations made it.
 pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
-    for check in [SERVER_CHECK, insert::CHECK] {
+    for check in [SERVER_CHECK, check::CHECK] {
         service.health.register(check);
     }
     let server = Server::new(&config.clickhouse, config.sink.timeout)?;
     if !prepare(&server, &config, &service).await? {
         return Ok(());
     }
-    service.health.set(insert::CHECK, Condition::Ready);
+    service.health.set(check::CHECK, Condition::Ready);
     service
         .health
         .watch_kafka(&config.kafka, &service.shutdown)?;
-    let control = match ControlView::follow(&config.kafka, &config.control, &service).await {
-        Err(ControlError::Stopped) => return Ok(()),
-        control => control?,
+    let Some(control) = ControlView::open(&config.kafka, &config.control, &service).await? else {
+        return Ok(());
     };
     tokio::spawn(watch_server(server.clone(), service.clone()));
     let (ended, end) = oneshot::channel();
@@ -139,6 +131,7 @@ struct Sink {
     membership: Membership,
     topics: Topics,
     lanes: Vec<Lane>,
+    troubles: Troubles,
     /// Where the next look begins, so that no partition waits for all before it.
     turn: usize,
     gathering: Gathering,
@@ -174,7 +167,7 @@ impl Sink {
             server,
             run: clock::now_us().unsigned_abs() ^ (u64::from(std::process::id()) << 44),
             figures: figures.clone(),
-            health: service.health.clone(),
+            check: InsertCheck::new(&service.health),
             shutdown: service.shutdown.clone(),
             ended,
             alarm: consumer.alarm(),
@@ -184,6 +177,7 @@ impl Sink {
             membership: Membership::watch(&service.health),
             topics: Topics::new(control, Admin::new(&config.kafka)?),
             lanes: Vec::new(),
+            troubles: Troubles::watch(&service.health),
             turn: 0,
             gathering: Gathering::default(),
             spare: Vec::new(),
@@ -227,8 +221,9 @@ impl Sink {
             let read_count = self.gather()?;
             self.cut_when_due();
             self.figures.pending.set(self.gathering.row_count() as i64);
+            self.troubles.settle(self.lanes.len(), clock::monotonic());
             if read_count == 0 {
-                self.consumer.wait(self.sleep_at_most());
+                self.nap();
             }
         }
         self.drain()
@@ -248,11 +243,15 @@ impl Sink {
     }
 
     fn serve_group(&mut self) -> anyhow::Result<()> {
+        let now = clock::monotonic();
+        if self.troubles.holds_back(&Source::Group, now) {
+            return Ok(());
+        }
         let events = match self.consumer.poll() {
             Ok(events) => events,
             Err(error) if error.fate() == Fate::Halt => return Err(error.into()),
             Err(error) => {
-                tracing::warn!(%error, "membership is in trouble");
+                self.troubles.failed(Source::Group, &error, now);
                 return Ok(());
             }
         };
@@ -273,6 +272,7 @@ impl Sink {
                 Event::Revoked { partition } | Event::Lost { partition } => {
                     self.progress.forget(&partition);
                     self.lanes.retain(|lane| lane.partition != partition);
+                    self.troubles.forget(&partition);
                     tracing::info!(%partition, "given up");
                 }
             }
@@ -321,68 +321,6 @@ impl Sink {
         }
     }
 
-    /// Reads from each partition what it has, in turn, until enough is gathered.
-    fn gather(&mut self) -> anyhow::Result<usize> {
-        let mut read_count = 0;
-        for _ in 0..self.lanes.len() {
-            if self.gathering.is_full(&self.pace) {
-                break;
-            }
-            self.turn = (self.turn + 1) % self.lanes.len();
-            let lane = &self.lanes[self.turn];
-            match self.consumer.next(&lane.partition, RECORDS_MAX) {
-                Ok(batch) => {
-                    read_count += batch.count();
-                    for record in batch.records() {
-                        let record = Incoming {
-                            offset: record.offset(),
-                            appended_at: BrokerTime::from_ms(record.appended_at_ms()),
-                            key: record.key(),
-                            value: record.value(),
-                        };
-                        put(lane, &record, &mut self.gathering, &self.figures);
-                    }
-                }
-                Err(ReadError::OutOfRange {
-                    partition,
-                    position,
-                }) => {
-                    self.skip_hole(&partition, position)?;
-                }
-                Err(error) if error.fate() == Fate::Halt => return Err(error.into()),
-                Err(error) => tracing::warn!(%error, "partition cannot be read now"),
-            }
-        }
-        if read_count > 0 {
-            self.gathering.touch(clock::monotonic());
-        }
-        Ok(read_count)
-    }
-
-    /// The log no longer holds what comes next: it was away for longer than its retention. There is
-    /// nobody to ask for it, so it is said as loudly as can be, and the rest goes on.
-    fn skip_hole(&self, partition: &Partition, position: i64) -> anyhow::Result<()> {
-        let asked = std::slice::from_ref(partition);
-        let start = match self.consumer.beginnings(asked, EDGE_WAIT) {
-            Ok(answers) => match answers.into_iter().next() {
-                Some(Ok(start)) => start,
-                _ => return Ok(()),
-            },
-            Err(failure) => {
-                tracing::warn!(%partition, %failure, "the log's beginning is not known yet");
-                return Ok(());
-            }
-        };
-        let missing = u64::try_from(start - position).unwrap_or(0);
-        self.figures.skipped.inc_by(missing);
-        tracing::error!(%partition, position, start, "records left the log before they were read");
-        let reason = format!("{partition}: offsets {position} to {start} left the log unread");
-        self.service
-            .health
-            .set(LOG_CHECK, Condition::Warning(reason));
-        Ok(self.consumer.seek(partition, start)?)
-    }
-
     fn cut_when_due(&mut self) {
         if self.progress.under_way_count() == UNDER_WAY_MAX {
             return;
@@ -422,6 +360,17 @@ impl Sink {
             .spawn(self.sender.clone().send(Round { number, blocks }));
     }
 
+    /// Sleeps until something arrives, at most until it is time to look around.
+    fn nap(&self) {
+        let wait = self.sleep_at_most();
+        if self.troubles.holds_back(&Source::Group, clock::monotonic()) {
+            // What the group has left to do would end its own sleep at once.
+            self.service.shutdown.wait_at_most(wait);
+        } else {
+            self.consumer.wait(wait);
+        }
+    }
+
     fn sleep_at_most(&self) -> Duration {
         let is_held = self.progress.under_way_count() == UNDER_WAY_MAX;
         let due_at = self
@@ -454,33 +403,4 @@ impl Sink {
         self.commit_failed_at = None;
         self.commit()
     }
-}
-
-#[inline]
-fn put(lane: &Lane, record: &Incoming<'_>, gathering: &mut Gathering, figures: &Figures) {
-    match rows::read(&lane.origin, record, &lane.dates) {
-        Ok(row) => {
-            if let Row::Unreadable(error) = &row {
-                note_unreadable(lane, record, error, figures);
-            }
-            let block = gathering.block(row.table());
-            row.write(&lane.origin, record, block);
-            block.end_row();
-        }
-        Err(_) => {
-            figures.refused.inc();
-        }
-    }
-}
-
-#[cold]
-fn note_unreadable(
-    lane: &Lane,
-    record: &Incoming<'_>,
-    error: &rows::Unreadable,
-    figures: &figures::Figures,
-) {
-    figures.unreadable.inc();
-    let (partition, offset) = (&lane.partition, record.offset);
-    tracing::error!(%partition, offset, %error, "record cannot be read, and is a dead letter");
 }

@@ -75,8 +75,9 @@ async fn a_view_is_complete_at_its_start_and_follows() {
     );
 
     let service = Service::detached("pulse-test");
-    let view = ControlView::follow(&kafka, &ours(), &service)
+    let view = ControlView::open(&kafka, &ours(), &service)
         .await
+        .unwrap()
         .unwrap();
     assert_eq!(
         name_of(&view, &key).as_deref(),
@@ -115,8 +116,9 @@ async fn records_that_are_unsigned_stale_or_tombstones_change_nothing() {
     let first = last_value(&kafka, &key);
     writer.put(&key, &tenant("second")).await.unwrap();
     let service = Service::detached("pulse-test");
-    let view = ControlView::follow(&kafka, &ours(), &service)
+    let view = ControlView::open(&kafka, &ours(), &service)
         .await
+        .unwrap()
         .unwrap();
 
     let text = key.to_string();
@@ -168,8 +170,9 @@ async fn a_thread_sees_every_change_by_its_offset() {
     let (kafka, _turn) = control_topic().await;
     let (writer, key) = (ControlWriter::new(&kafka, &ours()).unwrap(), tenant_key());
     let service = Service::detached("pulse-test");
-    let view = ControlView::follow(&kafka, &ours(), &service)
+    let view = ControlView::open(&kafka, &ours(), &service)
         .await
+        .unwrap()
         .unwrap();
     let seen = std::sync::Arc::new(AtomicI64::new(0));
     let (watched, told) = (view.clone(), std::sync::Arc::clone(&seen));
@@ -195,7 +198,7 @@ async fn a_view_waits_for_its_topic() {
     let (late, config) = (service.clone(), ours());
     let follow = {
         let kafka = kafka.clone();
-        tokio::spawn(async move { ControlView::follow(&kafka, &config, &late).await })
+        tokio::spawn(async move { ControlView::open(&kafka, &config, &late).await })
     };
     // It tries at once and fails, which its check tells.
     tokio::task::block_in_place(|| {
@@ -211,7 +214,7 @@ async fn a_view_waits_for_its_topic() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(view.unwrap().offset(), 0);
+    assert_eq!(view.unwrap().unwrap().offset(), 0);
     service.shutdown.request();
 }
 

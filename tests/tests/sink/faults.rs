@@ -1,10 +1,15 @@
 //! Killed, frozen, without ClickHouse, beside others: nothing is lost, nothing is doubled.
 
+use std::time::Duration;
+
+use runtime::kafka::{Admin, GroupConsumer, GroupSettings, Partition, Position};
+use runtime::testing::until;
 use schemas::control::Limits;
 use schemas::event::Event;
 use schemas::ids::{Stream, TenantId};
+use sinks::clickhouse::GROUP;
 use tests::samples::{self, Fired};
-use tests::{Installation, eventually, tables};
+use tests::{Installation, PATIENCE, eventually, tables};
 
 use crate::{SINK, publish, start};
 
@@ -215,4 +220,42 @@ async fn a_tenant_that_comes_later_is_read_without_a_restart() {
     let tenant = installation.tenant("later", Limits::default(), &[]).await;
     publish(&installation, &tenant, &[samples::trade(1)]).await;
     tables::until_count(&installation, &tenant, "events", 1).await;
+}
+
+/// Commits positions for the sink, in its name, of partitions that nobody reads yet.
+fn commit_as_sink(installation: &Installation, topic: &str, offset: i64) {
+    let settings = GroupSettings::new(GROUP, SINK, Duration::from_secs(10));
+    let mut member = GroupConsumer::join(&installation.kafka(), settings).unwrap();
+    member.subscribe([topic.to_owned()].into()).unwrap();
+    let count = Admin::new(&installation.kafka()).unwrap();
+    let count = count.partition_count(topic, PATIENCE).unwrap().unwrap();
+    until(|| {
+        member.poll().unwrap();
+        member.wait(Duration::from_millis(10));
+        member.owned().count() == usize::try_from(count).unwrap()
+    });
+    let position = |partition: &Partition| Position {
+        partition: partition.clone(),
+        offset,
+        metadata: String::new(),
+    };
+    let positions: Vec<_> = member.owned().map(position).collect();
+    member.commit(&positions).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn positions_that_are_not_in_the_log_are_told_and_reading_goes_on() {
+    let mut installation = Installation::start().await;
+    let tenant = installation.tenant("hole", Limits::default(), &[]).await;
+    let topic = tenant.topic(Stream::Events).to_string();
+    tokio::task::block_in_place(|| commit_as_sink(&installation, &topic, 1_000_000));
+    let trades: Vec<Event> = (0..100).map(samples::trade).collect();
+    publish(&installation, &tenant, &trades).await;
+    installation.role("pulse-clickhouse", "0", &[]).await;
+    tables::until_count(&installation, &tenant, "events", 100).await;
+    let health = installation.health(SINK).await.unwrap();
+    let reason = health["checks"]["log"]["reason"].to_string();
+    assert!(reason.contains("offsets 1000000 to 0"), "{health}");
+    assert_eq!(health["checks"]["reading"]["state"], "ready", "{health}");
+    installation.stop(SINK).await;
 }

@@ -4,6 +4,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod cut;
 mod faults;
 mod https;
 mod rows;

@@ -3,6 +3,9 @@
 
 use super::*;
 
+/// How long the brokers may take to say which topics are gone, all together.
+const METADATA_WAIT: Duration = Duration::from_secs(1);
+
 impl Transactional {
     pub(super) fn client(&self) -> rdkafka::ClientConfig {
         let mut config = self.kafka.client(&self.settings.id);
@@ -103,7 +106,34 @@ impl Transactional {
     pub(super) fn reason(&self, failure: Failure) -> Reason {
         Reason {
             failure,
-            topics: self.acks.take_refusals(),
+            topics: self.refusing(),
         }
+    }
+
+    /// The topics that did not take records for a cause of their own. Brokers that are away or slow
+    /// let records of all topics time out, and so does a topic that is gone, which they can say.
+    fn refusing(&self) -> BTreeMap<String, Failure> {
+        let deadline = Deadline::after(METADATA_WAIT);
+        let mut topics = self.acks.take_refusals();
+        topics.retain(|topic, failure| {
+            let is_known = failure.is_about_topic() || failure.fate() == Fate::Reject;
+            if !is_known && let Some(cause) = self.trouble_of(topic, deadline.left()) {
+                *failure = cause;
+                return true;
+            }
+            is_known
+        });
+        topics
+    }
+
+    /// Why a topic takes nothing, as far as the brokers say so in time.
+    fn trouble_of(&self, topic: &str, wait: Duration) -> Option<Failure> {
+        let client = self.producer().client();
+        let metadata = client.fetch_metadata(Some(topic), wait).ok()?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let code = found.map_or(Some(Code::UnknownTopicOrPartition), |found| {
+            found.error().map(Code::from)
+        });
+        code.map(Failure::of).filter(Failure::is_about_topic)
     }
 }

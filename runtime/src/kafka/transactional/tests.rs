@@ -98,3 +98,31 @@ fn a_commit_ends_though_nobody_finds_the_groups_coordinator() {
     until(|| producer.renew(Duration::from_secs(1)).is_ok());
     assert!(matches!(commit(&mut producer), Outcome::Committed));
 }
+
+/// Brokers that take nothing are not a topic's fault, and a topic that is gone is no fault of the
+/// brokers: both let records time out.
+#[test]
+fn records_that_time_out_tell_on_their_topic_only_where_it_is_gone() {
+    let broker = MockCluster::new(1).unwrap();
+    broker.create_topic("in", 1, 1).unwrap();
+    broker.create_topic("out", 1, 1).unwrap();
+    let kafka = KafkaConfig::plaintext(broker.bootstrap_servers());
+    let settings = GroupSettings::new("group", "member", Duration::from_secs(10));
+    let group = GroupConsumer::join(&kafka, settings).unwrap();
+    let group = group.metadata().unwrap();
+    let settings = TransactionalSettings::new("name", Duration::from_secs(2));
+    let mut producer = Transactional::open(&kafka, settings).unwrap();
+
+    let too_few = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
+    broker.request_errors(RDKafkaApiKey::Produce, &[too_few; 100_000]);
+    producer.begin().unwrap();
+    producer
+        .send(&Outgoing::keyed("out", b"key", b"1"))
+        .unwrap();
+    until(|| producer.in_flight_count() == 0);
+    let outcome = producer.commit(&[], &group);
+    let Outcome::Aborted(reason) = outcome else {
+        panic!("nobody took the record: {outcome:?}")
+    };
+    assert_eq!(reason.topics, BTreeMap::new(), "{reason:?}");
+}

@@ -41,8 +41,13 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             Start::Assigned(committed) => committed.clone(),
             Start::Anew => self.log.committed(std::slice::from_ref(place))?.remove(0),
         };
-        let mut partition =
-            restore::partition::<S, L>(&mut self.log, place, committed, (&definitions, offset))?;
+        let mut partition = restore::partition::<S, L>(
+            &mut self.log,
+            place,
+            committed,
+            (&definitions, offset),
+            self.settings.output_bytes_max,
+        )?;
         if partition.control_at > offset {
             return Err(retry(format!(
                 "the state knows control offset {}, and the view has reached {offset}",
