@@ -62,8 +62,13 @@ impl Folder {
     /// # Panics
     /// When it is not built.
     pub fn pulse(&self, arguments: &[&str]) -> Said {
+        self.pulse_with(&[], arguments)
+    }
+
+    fn pulse_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Said {
         let mut command = Command::new(binary("pulse").unwrap());
         command.args(arguments).arg("--data").arg(self.path());
+        command.envs(variables.iter().copied());
         command.output().unwrap().into()
     }
 
@@ -72,7 +77,15 @@ impl Folder {
     /// # Panics
     /// When it does not end with 0.
     pub fn must(&self, arguments: &[&str]) -> String {
-        let said = self.pulse(arguments);
+        self.must_with(&[], arguments)
+    }
+
+    /// The same with these variables in its environment.
+    ///
+    /// # Panics
+    /// When it does not end with 0.
+    pub fn must_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> String {
+        let said = self.pulse_with(variables, arguments);
         assert_eq!(said.code, 0, "pulse {arguments:?}: {said:?}");
         said.out
     }

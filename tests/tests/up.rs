@@ -94,8 +94,10 @@ fn check_no_hole(folder: &Folder) -> usize {
 async fn what_is_up_is_shown_kept_alive_taken_down_and_goes_on() {
     let folder = Folder::make();
     assert_eq!(folder.pulse(&["status"]).code, 3, "nothing runs yet");
+    let nowhere = ("PULSE_COINBASE_EXCHANGE_URL", "ws://127.0.0.1:1/");
+    let said = folder.must_with(&[nowhere], &["up", "--detach"]);
+    assert!(said.contains("Coinbase cannot be reached"), "{said}");
     let up = ["up", "--feed", "sim", "--detach"];
-    let said = folder.must(&up);
     for name in PROCESSES {
         let row = said.lines().find(|line| line.starts_with(name));
         let row = row.unwrap_or_else(|| panic!("no row of {name} in:\n{said}"));

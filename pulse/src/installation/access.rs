@@ -147,7 +147,7 @@ impl Access {
 
 fn for_exchange(env: Environment) -> Environment {
     env.with(KAFKA_ACCESS.map(|name| (name, "")))
-        .or([(SECRET, "not asked for here")])
+        .with([(SECRET, "not asked for here"), (SECRET_FILE, "")])
 }
 
 /// What the folder knows and `env` does not say, as variables for clients and for our processes.
@@ -260,6 +260,22 @@ mod tests {
         let elsewhere = KAFKA_ACCESS.map(|name| (name, "elsewhere"));
         let env = Environment::of(elsewhere);
         assert!(CoinbaseConfig::read(&mut for_exchange(env)).is_some());
+    }
+
+    #[test]
+    fn where_the_exchange_is_can_be_asked_whatever_is_known_of_the_secret() {
+        let temporary = tempfile::tempdir().unwrap();
+        let access = own(&temporary);
+        let given = [
+            None,
+            Some((SECRET, "short")),
+            Some((SECRET_FILE, "/nowhere")),
+        ];
+        for given in given {
+            let env = access.fill(Environment::of(given));
+            let config = CoinbaseConfig::read(&mut for_exchange(env));
+            assert!(config.is_some(), "{given:?}");
+        }
     }
 
     #[test]

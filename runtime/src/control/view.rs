@@ -80,7 +80,9 @@ impl ControlView {
         };
         match complete {
             Ok(result) => result.map(|()| Some(Self { control, changes })),
-            Err(_) => Ok(None),
+            // The thread ends without a word where it is told to stop, and where it panics.
+            Err(_) if service.shutdown.is_requested() => Ok(None),
+            Err(_) => panic!("the control thread panicked"),
         }
     }
 

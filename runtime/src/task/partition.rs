@@ -44,7 +44,7 @@ pub(super) struct Partition<S: Step> {
     pub(super) output_bytes_max: usize,
 }
 
-/// How far the clock goes at most beyond what is due, before a look at what that has put out.
+/// How far the clock goes at most beyond what is due next, before a look at what that has put out.
 const STRIDE_MS: i64 = 10;
 
 impl<S: Step> Partition<S> {
@@ -84,18 +84,25 @@ impl<S: Step> Partition<S> {
 
     /// Moves the clock on to `now`; false when it got less far, since the output is full.
     ///
-    /// A clock that moves far, or that many subjects wait for, makes much due at once. It goes in
-    /// strides, and a commit may come between any two: what it says of the clock is how far it got.
+    /// A clock that moves far, or that many subjects wait for, makes much due. It goes in strides,
+    /// and a commit may come between any two: what it says of the clock is how far it got. What is
+    /// due in one millisecond is never parted.
     fn advance(&mut self, now: BrokerTime) -> bool {
+        let mut stride_ms = 0;
         while self.clock < now {
             if self.is_output_full() {
                 self.is_pending = true;
                 return false;
             }
-            let due_at = self.step.due_at().unwrap_or(now).max(self.clock);
-            let reached = due_at.plus_ms(STRIDE_MS).min(now);
+            let due_at = self.step.due_at().unwrap_or(now);
+            let next = due_at.max(self.clock.plus_ms(1));
+            let reached = next.plus_ms(stride_ms).min(now);
+            let before = self.out.byte_count();
             self.step.advance(reached, &mut self.out);
             self.clock = reached;
+            // Where much is due, it goes from moment to moment.
+            let is_much = self.out.byte_count() - before > self.output_bytes_max / 8;
+            stride_ms = if is_much { 0 } else { STRIDE_MS };
         }
         true
     }

@@ -332,12 +332,12 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
                 .log
                 .read(place, count_max, &mut |records| partition.observe(records))
             {
+                // An error may be told once, and nothing be read for as long as it lasts.
+                Ok(0) => {}
                 Ok(read) => {
-                    if read > 0 {
-                        partition.is_at_end = false;
-                        partition.is_flowing = true;
-                        count += read;
-                    }
+                    partition.is_at_end = false;
+                    partition.is_flowing = true;
+                    count += read;
                     if self.said.settle(Some(place)) {
                         let (tenant, partition) = (&place.tenant, place.partition);
                         tracing::info!(%tenant, partition, "partition is read again");

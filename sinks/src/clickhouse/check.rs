@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use runtime::clock;
 use runtime::health::{Condition, Health};
 
 use super::table::Table;
@@ -24,8 +26,19 @@ struct Known {
     /// What is refused now, by round and table.
     refused: BTreeMap<(u64, Table), String>,
     /// Tables whose rows were too many for one insert, and have not gone as one since.
-    cut: BTreeMap<Table, String>,
+    cut: BTreeMap<Table, Cut>,
 }
+
+/// Rows that went in parts.
+struct Cut {
+    /// The latest round of which that is so.
+    round: u64,
+    until: Instant,
+    reason: String,
+}
+
+/// How long that is said of a table that gets few rows, and none that show that it is over.
+const CUT_SAID: Duration = Duration::from_secs(600);
 
 impl InsertCheck {
     pub(super) fn new(health: &Health) -> Self {
@@ -44,9 +57,15 @@ impl InsertCheck {
 
     /// Rows are refused as one insert. The first reason stays for as long as that lasts: the
     /// server's words have other numbers in them each time.
-    pub(super) fn too_many(&self, table: Table, reason: String) {
+    pub(super) fn too_many(&self, round: u64, table: Table, reason: String) {
         self.tell(|known| {
-            known.cut.entry(table).or_insert(reason);
+            let until = clock::monotonic() + CUT_SAID;
+            let cut = known.cut.entry(table).or_insert(Cut {
+                round,
+                until,
+                reason,
+            });
+            (cut.round, cut.until) = (cut.round.max(round), until);
         });
     }
 
@@ -61,7 +80,10 @@ impl InsertCheck {
     pub(super) fn inserted_whole(&self, round: u64, table: Table) {
         self.tell(|known| {
             known.refused.remove(&(round, table));
-            known.cut.remove(&table);
+            // An earlier round may be through later, and says nothing of this one.
+            known
+                .cut
+                .retain(|of, cut| *of != table || cut.round >= round);
         });
     }
 
@@ -70,6 +92,8 @@ impl InsertCheck {
         // set, so that the last word is the newest.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut known);
+        let now = clock::monotonic();
+        known.cut.retain(|_, cut| cut.until > now);
         self.health.set(CHECK, known.condition());
     }
 }
@@ -80,7 +104,7 @@ impl Known {
         let first = self.cut.values().next();
         match (oldest, first) {
             (Some(reason), _) => Condition::NotReady(reason.clone()),
-            (None, Some(reason)) => Condition::Warning(reason.clone()),
+            (None, Some(cut)) => Condition::Warning(cut.reason.clone()),
             (None, None) => Condition::Ready,
         }
     }
@@ -105,13 +129,15 @@ mod tests {
         let says = || health.report().checks[CHECK].condition.clone();
         check.refused(1, Table::Events, "first".into());
         check.refused(2, Table::Events, "second".into());
-        check.too_many(Table::Metrics, "too many".into());
+        check.too_many(2, Table::Metrics, "too many".into());
         assert_eq!(says(), not_ready("first"));
         check.inserted_whole(2, Table::Events);
         assert_eq!(says(), not_ready("first"));
         check.inserted_part(1, Table::Events);
         assert_eq!(says(), warning("too many"));
-        check.too_many(Table::Metrics, "too many again".into());
+        check.inserted_whole(1, Table::Metrics);
+        assert_eq!(says(), warning("too many"), "of a round before it");
+        check.too_many(3, Table::Metrics, "too many again".into());
         check.inserted_part(3, Table::Metrics);
         assert_eq!(says(), warning("too many"), "it still goes in parts");
         check.inserted_whole(4, Table::Events);

@@ -257,7 +257,7 @@ impl Sender {
             }
             (true, count) => {
                 let reason = format!("insert into {name}: {count} rows as one: {error}");
-                self.check.too_many(table, reason);
+                self.check.too_many(*round, table, reason);
             }
         }
     }

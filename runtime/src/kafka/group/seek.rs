@@ -5,26 +5,20 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{GroupConsumer, GroupError};
+use crate::kafka::failure::Failure;
 use crate::kafka::record::Partition;
 
 impl GroupConsumer {
     /// Reads a partition from `offset` on.
     ///
     /// # Errors
-    /// When librdkafka refuses, for a partition that is not ours for instance.
+    /// When librdkafka refuses: for a partition that is not ours, or one that it has stopped to
+    /// fetch since its position is outside the log.
     pub fn seek(&self, partition: &Partition, offset: i64) -> Result<(), GroupError> {
         let mut moved = self.seek_all([(partition, offset)])?;
-        match moved.pop().and_then(|element| element.failure) {
-            None => {}
-            // librdkafka stops to fetch where a position is outside the log, and moves only what it
-            // fetches.
-            Some(failure) if failure.code == Code::State => self.begin_anew(partition, offset)?,
-            Some(failure) => {
-                return Err(GroupError::Refused {
-                    act: "seek",
-                    failure,
-                });
-            }
+        if let Some(failure) = moved.pop().and_then(|element| element.failure) {
+            let act = "seek";
+            return Err(GroupError::Refused { act, failure });
         }
         if let Some(owned) = self.owned.get(partition) {
             owned.queue.reset(offset);
@@ -32,13 +26,31 @@ impl GroupConsumer {
         Ok(())
     }
 
-    /// Lets a partition of ours go and takes it on at once, without a word to the coordinator.
-    fn begin_anew(&self, partition: &Partition, offset: i64) -> Result<(), GroupError> {
+    /// The same for whom it does no harm to work on a partition that has just become another
+    /// member's: also where the position is outside the log, by letting the partition go and taking
+    /// it on again.
+    ///
+    /// # Errors
+    /// As [`Self::seek`], and while a rebalance is under way: to be tried again.
+    pub fn seek_out_of_range(&self, partition: &Partition, offset: i64) -> Result<(), GroupError> {
+        match self.seek(partition, offset) {
+            Err(GroupError::Refused { failure, .. }) if failure.code == Code::State => {}
+            sought => return sought,
+        }
         let failed = GroupError::refused("seek");
+        // It would be taken for the answer to that rebalance.
+        if self.going.is_some() || !self.bell.is_empty() {
+            return Err(failed(Failure::of(Code::RebalanceInProgress)));
+        }
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(offset))
-            .map_err(&failed)?;
+            .map_err(GroupError::refused("seek"))?;
+        let failed = GroupError::refused("seek");
         self.consumer.incremental_unassign(&list).map_err(&failed)?;
-        self.consumer.incremental_assign(&list).map_err(failed)
+        self.consumer.incremental_assign(&list).map_err(&failed)?;
+        if let Some(owned) = self.owned.get(partition) {
+            owned.queue.reset(offset);
+        }
+        Ok(())
     }
 }

@@ -1,9 +1,13 @@
 //! How a transaction ends, and what an end that nobody saw asks for.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeSet;
+
+use rdkafka::metadata::MetadataTopic;
+
 use super::*;
 
-/// How long the brokers may take to say which topics are gone, all together.
+/// How long the brokers may take to say which topics are there.
 const METADATA_WAIT: Duration = Duration::from_secs(1);
 
 impl Transactional {
@@ -113,27 +117,30 @@ impl Transactional {
     /// The topics that did not take records for a cause of their own. Brokers that are away or slow
     /// let records of all topics time out, and so does a topic that is gone, which they can say.
     fn refusing(&self) -> BTreeMap<String, Failure> {
-        let deadline = Deadline::after(METADATA_WAIT);
         let mut topics = self.acks.take_refusals();
+        let is_said = |failure: &Failure| {
+            // Of the topic, or of a record.
+            failure.is_about_topic() || failure.fate() == Fate::Reject
+        };
+        if topics.values().all(is_said) {
+            return topics;
+        }
+        let there = self.topics_there();
         topics.retain(|topic, failure| {
-            let is_known = failure.is_about_topic() || failure.fate() == Fate::Reject;
-            if !is_known && let Some(cause) = self.trouble_of(topic, deadline.left()) {
-                *failure = cause;
-                return true;
+            let is_gone = there.as_ref().is_some_and(|there| !there.contains(topic));
+            if !is_said(failure) && is_gone {
+                *failure = Failure::of(Code::UnknownTopicOrPartition);
             }
-            is_known
+            is_said(failure)
         });
         topics
     }
 
-    /// Why a topic takes nothing, as far as the brokers say so in time.
-    fn trouble_of(&self, topic: &str, wait: Duration) -> Option<Failure> {
+    /// The topics that are there and ours to see, as far as the brokers say so in time.
+    fn topics_there(&self) -> Option<BTreeSet<String>> {
         let client = self.producer().client();
-        let metadata = client.fetch_metadata(Some(topic), wait).ok()?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let code = found.map_or(Some(Code::UnknownTopicOrPartition), |found| {
-            found.error().map(Code::from)
-        });
-        code.map(Failure::of).filter(Failure::is_about_topic)
+        let metadata = client.fetch_metadata(None, METADATA_WAIT).ok()?;
+        let name = |topic: &MetadataTopic| topic.name().to_owned();
+        Some(metadata.topics().iter().map(name).collect())
     }
 }

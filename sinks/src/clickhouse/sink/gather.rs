@@ -107,8 +107,9 @@ impl Sink {
         Ok(batch.count())
     }
 
-    /// The log no longer holds what comes next: it was away for longer than its retention. There is
-    /// nobody to ask for it, so it is said as loudly as can be, and the rest goes on.
+    /// The log no longer holds what comes next: its retention took it, or it went with a topic that
+    /// was made anew. There is nobody to ask for it, so it is said as loudly as can be, and what is
+    /// there is read.
     fn skip_hole(&mut self, position: i64) -> Result<(), LaneError> {
         let lane = &mut self.lanes[self.turn];
         let partition = &lane.partition;
@@ -122,16 +123,21 @@ impl Sink {
             partition: partition.clone(),
             failure,
         })?;
-        let seek = self.consumer.seek(partition, start);
+        let seek = self.consumer.seek_out_of_range(partition, start);
         seek.map_err(|error| LaneError::Seek {
             partition: partition.clone(),
             error,
         })?;
         lane.hole = None;
+        // Also where it begins before what was read, and what was read is not committed.
+        self.progress.forget(partition);
         let missing = u64::try_from(start - position).unwrap_or(0);
         self.figures.skipped.inc_by(missing);
-        tracing::error!(%partition, position, start, "records left the log before they were read");
-        let reason = format!("{partition}: offsets {position} to {start} left the log unread");
+        let reason = match missing {
+            0 => format!("{partition}: offset {position} is beyond the log: read from {start} on"),
+            _ => format!("{partition}: offsets {position} to {start} left the log unread"),
+        };
+        tracing::error!(%partition, position, start, "position is outside the log: {reason}");
         self.service
             .health
             .set(LOG_CHECK, Condition::Warning(reason));
