@@ -238,8 +238,7 @@ impl Planned {
         let detail = match unreachable {
             None => format!("{products} from the built-in simulator"),
             Some(reason) => format!(
-                "Coinbase cannot be reached ({reason}): {products} from the built-in simulator \
-                 instead"
+                "{products} from the built-in simulator: Coinbase cannot be reached ({reason})"
             ),
         };
         let simulation = Simulation {
