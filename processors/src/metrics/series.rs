@@ -112,9 +112,7 @@ impl CompiledMeter {
             meter,
         }
     }
-}
 
-impl CompiledMeter {
     /// By what the ends of one of its groups' windows are found; `None` where that is the subject's
     /// own.
     #[inline]

@@ -18,6 +18,8 @@ mod context;
 mod delivery;
 pub mod failure;
 pub mod group;
+#[cfg(test)]
+pub(crate) mod mock;
 mod native;
 mod offsets;
 pub mod probe;

@@ -107,7 +107,7 @@ pub enum Outcome {
     /// None of it.
     Aborted(Reason),
     /// All or none: nobody told us. The producer must be renewed before anything else.
-    Unknown(Reason),
+    Unknown(Failure),
     /// Another process writes under this name; this one must end.
     Fenced(Failure),
 }

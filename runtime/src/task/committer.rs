@@ -238,8 +238,8 @@ fn outcome(outcome: kafka::Outcome) -> Outcome {
                 .filter_map(|topic| tenant_of(topic))
                 .collect(),
         },
-        kafka::Outcome::Unknown(reason) => Outcome::Unknown {
-            reason: reason.to_string(),
+        kafka::Outcome::Unknown(failure) => Outcome::Unknown {
+            reason: failure.to_string(),
         },
         kafka::Outcome::Fenced(failure) => Outcome::Fenced {
             reason: failure.to_string(),

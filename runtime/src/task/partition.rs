@@ -48,6 +48,38 @@ pub(super) struct Partition<S: Step> {
 const STRIDE_MS: i64 = 10;
 
 impl<S: Step> Partition<S> {
+    /// One that has observed and committed nothing, before the record at `next`.
+    pub(super) fn new(
+        place: &Place,
+        step: S,
+        (definitions, control_at): (S::Definitions, Offset),
+        next: Offset,
+        output_bytes_max: usize,
+    ) -> Self {
+        Self {
+            place: place.clone(),
+            step,
+            definitions,
+            control_at,
+            next,
+            clock: BrokerTime::MIN,
+            ticked: None,
+            // The first commit flushes, so that the definitions in force are known from then on.
+            state_at: None,
+            flushed_ms: 0,
+            batch: None,
+            out: Output::default(),
+            spare: Output::default(),
+            sealed_report: None,
+            is_pending: false,
+            must_flush: false,
+            is_at_end: false,
+            is_flowing: false,
+            ticks_at_ms: 0,
+            output_bytes_max,
+        }
+    }
+
     /// Observes records until one must wait; says how many.
     pub(super) fn observe(&mut self, records: &[Incoming<'_>]) -> usize {
         let mut reads = Vec::with_capacity(records.len());

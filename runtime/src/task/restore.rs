@@ -122,28 +122,15 @@ pub(super) fn partition<S: Step, L: Log>(
         scratch.clear();
     })?;
     step.advance(metadata.clock, &mut scratch);
+    let begun = (definitions, shell.control_at);
     Ok(Partition {
-        place: place.clone(),
-        step,
-        definitions,
-        control_at: shell.control_at,
-        next: committed.offset,
         clock: metadata.clock,
         // Ticks may have come before records that were replayed without them; what is older than
         // the committed clock must not be observed before a flush.
         ticked: Some(metadata.clock),
         state_at: Some(metadata.state_at),
-        flushed_ms: 0,
         batch: Some(metadata.batch),
-        out: Output::default(),
-        spare: Output::default(),
-        sealed_report: None,
-        is_pending: false,
-        must_flush: false,
-        is_at_end: false,
-        is_flowing: false,
-        ticks_at_ms: 0,
-        output_bytes_max,
+        ..Partition::new(place, step, begun, committed.offset, output_bytes_max)
     })
 }
 
@@ -163,28 +150,8 @@ fn begin<S: Step, L: Log>(
     let next = log.beginning(place)?;
     let mut step = found.step;
     step.redefine(definitions, &mut Output::default());
-    Ok(Partition {
-        place: place.clone(),
-        step,
-        definitions: definitions.clone(),
-        control_at,
-        next,
-        clock: BrokerTime::MIN,
-        ticked: None,
-        // The first commit flushes, so that the definitions in force are known from then on.
-        state_at: None,
-        flushed_ms: 0,
-        batch: None,
-        out: Output::default(),
-        spare: Output::default(),
-        sealed_report: None,
-        is_pending: false,
-        must_flush: false,
-        is_at_end: false,
-        is_flowing: false,
-        ticks_at_ms: 0,
-        output_bytes_max,
-    })
+    let begun = (definitions.clone(), control_at);
+    Ok(Partition::new(place, step, begun, next, output_bytes_max))
 }
 
 /// The state topic does not show the state that the commit speaks of, yet or at all.

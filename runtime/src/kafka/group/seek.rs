@@ -20,9 +20,7 @@ impl GroupConsumer {
             let act = "seek";
             return Err(GroupError::Refused { act, failure });
         }
-        if let Some(owned) = self.owned.get(partition) {
-            owned.queue.reset(offset);
-        }
+        self.moved(partition, offset);
         Ok(())
     }
 
@@ -37,20 +35,27 @@ impl GroupConsumer {
             Err(GroupError::Refused { failure, .. }) if failure.code == Code::State => {}
             sought => return sought,
         }
-        let failed = GroupError::refused("seek");
         // It would be taken for the answer to that rebalance.
         if self.going.is_some() || !self.bell.is_empty() {
-            return Err(failed(Failure::of(Code::RebalanceInProgress)));
+            let failure = Failure::of(Code::RebalanceInProgress);
+            return Err(GroupError::Refused {
+                act: "seek",
+                failure,
+            });
         }
+        let failed = GroupError::refused("seek");
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(offset))
-            .map_err(GroupError::refused("seek"))?;
-        let failed = GroupError::refused("seek");
+            .map_err(&failed)?;
         self.consumer.incremental_unassign(&list).map_err(&failed)?;
         self.consumer.incremental_assign(&list).map_err(&failed)?;
+        self.moved(partition, offset);
+        Ok(())
+    }
+
+    fn moved(&self, partition: &Partition, offset: i64) {
         if let Some(owned) = self.owned.get(partition) {
             owned.queue.reset(offset);
         }
-        Ok(())
     }
 }

@@ -101,9 +101,7 @@ impl Transactional {
         self.stage = Stage::Spent;
         match verdict(&call) {
             Verdict::Fenced => Outcome::Fenced(call.failure),
-            Verdict::Resume | Verdict::Abort | Verdict::Renew => {
-                Outcome::Unknown(self.reason(call.failure))
-            }
+            Verdict::Resume | Verdict::Abort | Verdict::Renew => Outcome::Unknown(call.failure),
         }
     }
 

@@ -1,11 +1,10 @@
 //! Which failure asks for what, and a call that would not end.
 
-use rdkafka::mocking::MockCluster;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys::types::RDKafkaApiKey;
 
 use super::*;
-use crate::kafka::{GroupConsumer, GroupSettings};
+use crate::kafka::mock::mock;
 use crate::testing::{PATIENCE, until};
 
 #[track_caller]
@@ -57,13 +56,7 @@ fn each_kind_of_failure_has_one_verdict() {
 /// on a real broker, so this one is librdkafka's own, which refuses what it is told to refuse.
 #[test]
 fn a_commit_ends_though_nobody_finds_the_groups_coordinator() {
-    let broker = MockCluster::new(1).unwrap();
-    broker.create_topic("in", 1, 1).unwrap();
-    broker.create_topic("out", 1, 1).unwrap();
-    let kafka = KafkaConfig::plaintext(broker.bootstrap_servers());
-    let settings = GroupSettings::new("group", "member", Duration::from_secs(10));
-    let group = GroupConsumer::join(&kafka, settings).unwrap();
-    let group = group.metadata().unwrap();
+    let (broker, kafka, group) = mock(&["in", "out"]);
     let settings = TransactionalSettings::new("name", Duration::from_secs(6));
     let mut producer = Transactional::open(&kafka, settings).unwrap();
 
@@ -103,13 +96,7 @@ fn a_commit_ends_though_nobody_finds_the_groups_coordinator() {
 /// brokers: both let records time out.
 #[test]
 fn records_that_time_out_tell_on_their_topic_only_where_it_is_gone() {
-    let broker = MockCluster::new(1).unwrap();
-    broker.create_topic("in", 1, 1).unwrap();
-    broker.create_topic("out", 1, 1).unwrap();
-    let kafka = KafkaConfig::plaintext(broker.bootstrap_servers());
-    let settings = GroupSettings::new("group", "member", Duration::from_secs(10));
-    let group = GroupConsumer::join(&kafka, settings).unwrap();
-    let group = group.metadata().unwrap();
+    let (broker, kafka, group) = mock(&["in", "out"]);
     let settings = TransactionalSettings::new("name", Duration::from_secs(2));
     let mut producer = Transactional::open(&kafka, settings).unwrap();
 

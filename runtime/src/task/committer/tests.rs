@@ -1,10 +1,10 @@
 //! Whose record stands in the way of everybody's.
 
-use rdkafka::mocking::MockCluster;
 use schemas::time::BrokerTime;
 
 use super::*;
-use crate::kafka::{GroupConsumer, GroupSettings, KafkaConfig, TransactionalSettings};
+use crate::kafka::TransactionalSettings;
+use crate::kafka::mock::mock;
 use crate::step::{Output, Place};
 use crate::task::metadata::{BatchId, CommitMetadata};
 
@@ -33,21 +33,14 @@ fn sealed(tenant: &str, value_bytes: usize) -> Sealed {
 
 #[test]
 fn a_record_that_is_refused_names_its_tenant_and_the_others_commit_without_it() {
-    let broker = MockCluster::new(1).unwrap();
-    for topic in ["in", "pulse.one.metrics", "pulse.two.metrics"] {
-        broker.create_topic(topic, 1, 1).unwrap();
-    }
-    let kafka = KafkaConfig::plaintext(broker.bootstrap_servers());
-    let settings = GroupSettings::new("group", "member", Duration::from_secs(10));
-    let group = GroupConsumer::join(&kafka, settings).unwrap();
-    let metadata = group.metadata().unwrap();
+    let (_broker, kafka, group) = mock(&["pulse.one.metrics", "pulse.two.metrics"]);
     let mut settings = TransactionalSettings::new("name", Duration::from_secs(6));
     settings.record_bytes_max = 10_000;
     let mut desk = Desk {
         producer: Transactional::open(&kafka, settings).unwrap(),
         topics: BTreeMap::new(),
     };
-    let mut transact = |batches: &[Sealed]| desk.transact(batches, &[], &metadata);
+    let mut transact = |batches: &[Sealed]| desk.transact(batches, &[], &group);
 
     let both = [sealed("one", 100), sealed("two", 20_000)];
     let Outcome::Aborted { refused, reason } = transact(&both) else {

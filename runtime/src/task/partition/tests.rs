@@ -90,25 +90,9 @@ fn partition() -> Partition<Alarms> {
     step.due.extend(1_001..=2_000);
     step.due.insert(9_000_000);
     Partition {
-        place,
-        step,
-        definitions: (),
-        control_at: 0,
-        next: 7,
         clock: BrokerTime::from_ms(1_000),
-        ticked: None,
         state_at: Some(7),
-        flushed_ms: 0,
-        batch: None,
-        out: Output::default(),
-        spare: Output::default(),
-        sealed_report: None,
-        is_pending: false,
-        must_flush: false,
-        is_at_end: true,
-        is_flowing: false,
-        ticks_at_ms: 0,
-        output_bytes_max: OUTPUT_BYTES_MAX,
+        ..Partition::new(&place, step, ((), 0), 7, OUTPUT_BYTES_MAX)
     }
 }
 
