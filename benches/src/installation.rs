@@ -14,7 +14,7 @@ use runtime::kafka::admin::TopicSpec;
 use runtime::kafka::{
     Admin, Isolation, KafkaConfig, Outgoing, Partition, Publisher, PublisherSettings, Reader, Start,
 };
-use schemas::control::{ControlKey, Definition, Limits, Tenant};
+use schemas::control::{ControlKey, Definition, Tenant};
 use schemas::ids::{Stream, TenantId};
 use schemas::meter::Meter;
 use sinks::clickhouse::server::Server;
@@ -88,10 +88,7 @@ impl Installation {
         admin.ensure(&[TopicSpec::control(&kafka)]).await?;
         admin.ensure(&topics).await?;
         let writer = ControlWriter::new(&kafka, &ControlConfig::new(Secret::new(SECRET)))?;
-        let own = Definition::Tenant(Tenant {
-            name: "acme".into(),
-            limits: Limits::default(),
-        });
+        let own = Definition::Tenant(Tenant::new("acme"));
         let meters = meters.into_iter().map(|(id, m)| (id, Definition::Meter(m)));
         for (id, definition) in meters.chain([("self", own)]) {
             let key = ControlKey {

@@ -16,7 +16,7 @@ use runtime::control::{Control, ControlConfig, ControlWriter, WriteError};
 use runtime::fate::{Backoff, Fate};
 use runtime::kafka::admin::{AdminError, Ensured, TopicSpec};
 use runtime::kafka::{Admin, KafkaConfig};
-use schemas::control::{Channel, ControlKey, Definition, Exchange, Feed, Limits, Tenant};
+use schemas::control::{Channel, ControlKey, Definition, Exchange, Feed, Tenant};
 use schemas::ids::{Stream, TenantId};
 use schemas::meter::{Meter, built_in};
 
@@ -109,10 +109,7 @@ impl NewTenant {
             .map(|(id, meter)| (id.to_owned(), meter));
         Self {
             id,
-            tenant: Tenant {
-                name: name.into(),
-                limits: Limits::default(),
-            },
+            tenant: Tenant::new(name),
             meters: meters.collect(),
             feeds: vec![],
         }

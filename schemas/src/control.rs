@@ -1,4 +1,5 @@
-//! The operator's own definitions, as they travel on `pulse.control`: tenants, feeds and meters.
+//! The operator's own definitions, as they travel on `pulse.control`: tenants, keys, feeds and
+//! meters.
 //!
 //! A record's key is `tenant/kind/id`; its body is JSON. Each record carries a MAC by the
 //! installation's secret, which `runtime::control` makes and checks.
@@ -8,9 +9,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::ApiKey;
 use crate::ids::TenantId;
 use crate::meter::Meter;
 use crate::refusal::DateLimits;
+use crate::tier::{IngestOverrides, Tier};
 use crate::time::EventTime;
 use crate::wire::{DecodeError, Reader, SchemaId, Text, avro, frame, unframe};
 
@@ -23,11 +26,13 @@ pub enum Kind {
     Feed,
     /// A user's definition of a metric.
     Meter,
+    /// An API key, by its hash.
+    Key,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Tenant, Self::Feed, Self::Meter];
+    pub const ALL: [Self; 4] = [Self::Tenant, Self::Feed, Self::Meter, Self::Key];
 
     /// The middle part of a control key.
     pub const fn as_str(self) -> &'static str {
@@ -35,6 +40,7 @@ impl Kind {
             Self::Tenant => "tenant",
             Self::Feed => "feed",
             Self::Meter => "meter",
+            Self::Key => "key",
         }
     }
 }
@@ -144,6 +150,39 @@ pub struct Tenant {
     /// Time and size limits of the tenant's streams.
     #[serde(default)]
     pub limits: Limits,
+    /// What it may send.
+    #[serde(default)]
+    pub tier: Tier,
+    /// What an operator has set instead of its tier's figures.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ingest: IngestOverrides,
+    /// True when producers of the tenant's own may write straight to Kafka.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub direct_producers: bool,
+}
+
+impl Tenant {
+    /// A tenant of that name, with everything else as it is unless somebody changes it.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            limits: Limits::default(),
+            tier: Tier::default(),
+            ingest: IngestOverrides::default(),
+            direct_producers: false,
+        }
+    }
+
+    /// What is wrong with it, each fault with the field's name.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = self.limits.faults();
+        faults.extend(self.ingest.faults());
+        faults
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Limits of a tenant's streams; per tenant, never per meter, so that every resolution counts the
@@ -311,6 +350,8 @@ pub enum Definition {
     Feed(Feed),
     /// A metric's definition.
     Meter(Meter),
+    /// An API key, by its hash.
+    Key(ApiKey),
 }
 
 impl Definition {
@@ -322,7 +363,7 @@ impl Definition {
         let (definition, faults) = match kind {
             Kind::Tenant => {
                 let tenant: Tenant = serde_json::from_str(body)?;
-                let faults = tenant.limits.faults();
+                let faults = tenant.faults();
                 (Self::Tenant(tenant), faults)
             }
             Kind::Feed => {
@@ -334,6 +375,11 @@ impl Definition {
                 let meter: Meter = serde_json::from_str(body)?;
                 let faults = meter.faults();
                 (Self::Meter(meter), faults)
+            }
+            Kind::Key => {
+                let key: ApiKey = serde_json::from_str(body)?;
+                let faults = key.faults();
+                (Self::Key(key), faults)
             }
         };
         match faults.is_empty() {
@@ -348,6 +394,7 @@ impl Definition {
             Self::Tenant(tenant) => serde_json::to_string(tenant),
             Self::Feed(feed) => serde_json::to_string(feed),
             Self::Meter(meter) => serde_json::to_string(meter),
+            Self::Key(key) => serde_json::to_string(key),
         }
         .expect("definitions hold nothing that JSON cannot say")
     }
@@ -358,6 +405,7 @@ impl Definition {
             Self::Tenant(_) => Kind::Tenant,
             Self::Feed(_) => Kind::Feed,
             Self::Meter(_) => Kind::Meter,
+            Self::Key(_) => Kind::Key,
         }
     }
 }

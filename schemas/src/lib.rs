@@ -4,7 +4,7 @@
 //! function here gives the same answer on every machine, today and in a replay next year.
 //!
 //! Read in this order: [`ids`], [`time`], [`decimal`], [`total`], [`event`], [`refusal`],
-//! [`metric`], [`meter`], [`control`], [`wire`].
+//! [`metric`], [`meter`], [`access`], [`tier`], [`control`], [`wire`].
 
 pub mod ids;
 pub mod murmur2;
@@ -24,5 +24,7 @@ pub mod book;
 pub mod dead_letter;
 pub mod late;
 
+pub mod access;
 pub mod control;
 pub mod meter;
+pub mod tier;

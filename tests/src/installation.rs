@@ -80,8 +80,8 @@ impl Installation {
                 .await;
         }
         let definition = Definition::Tenant(Tenant {
-            name: id.into(),
             limits,
+            ..Tenant::new(id)
         });
         self.define(&tenant, "self", definition).await;
         tenant

@@ -7,7 +7,7 @@ use std::time::Duration;
 use runtime::control::{Control, ControlConfig, ControlWriter};
 use runtime::kafka::admin::TopicSpec;
 use runtime::kafka::{Admin, Isolation, KafkaConfig, Partition};
-use schemas::control::{Definition, Feed, Kind, Limits, Tenant};
+use schemas::control::{Definition, Feed, Kind};
 use schemas::ids::{Stream, TenantId};
 
 use super::feed::Origin;
@@ -59,10 +59,6 @@ pub async fn ensure(
     let id = wish.origin.feed_id();
     resume(&writer, &held, &tenant, wish.origin).await?;
     let mut wanted = NewTenant::new(tenant.clone(), wish.name.clone());
-    wanted.tenant = Tenant {
-        name: wish.name.clone(),
-        limits: Limits::default(),
-    };
     wanted.feeds = vec![(id.to_owned(), wish.feed.clone())];
     init::ensure(kafka, control, &wanted).await?;
     Ok(tenant)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use schemas::access::ApiKey;
 use schemas::control::{ControlKey, ControlRecord, Definition, Feed, Tenant};
 use schemas::ids::{Offset, TenantId};
 use schemas::meter::Meter;
@@ -30,7 +31,10 @@ pub struct TenantControl {
     pub feeds: BTreeMap<String, Defined<Feed>>,
     /// Its meters, by id.
     pub meters: BTreeMap<String, Defined<Meter>>,
-    /// The offset after the last record that changed any of it.
+    /// Its API keys, by id.
+    pub keys: BTreeMap<String, Defined<ApiKey>>,
+    /// The offset after the last record that changed any of it but its keys, on which no result
+    /// hangs.
     pub changed_offset: Offset,
 }
 
@@ -106,6 +110,10 @@ impl Control {
                 .meters
                 .get(&key.id)
                 .map(|defined| Definition::Meter(defined.value.clone())),
+            Kind::Key => control
+                .keys
+                .get(&key.id)
+                .map(|defined| Definition::Key(defined.value.clone())),
         }
     }
 
@@ -147,7 +155,9 @@ impl Control {
         self.versions.insert(key.clone(), record.version);
         let tenant = self.tenants.entry(key.tenant.clone()).or_default();
         let tenant = Arc::make_mut(tenant);
-        tenant.changed_offset = offset + 1;
+        if key.kind != schemas::control::Kind::Key {
+            tenant.changed_offset = offset + 1;
+        }
         let defined = Stamp {
             version: record.version,
             changed_at: record.changed_at,
@@ -184,10 +194,14 @@ impl TenantControl {
             Some(Definition::Meter(meter)) => {
                 self.meters.insert(key.id.clone(), stamp.on(meter));
             }
+            Some(Definition::Key(api_key)) => {
+                self.keys.insert(key.id.clone(), stamp.on(api_key));
+            }
             None => match key.kind {
                 Kind::Tenant => self.tenant = None,
                 Kind::Feed => drop(self.feeds.remove(&key.id)),
                 Kind::Meter => drop(self.meters.remove(&key.id)),
+                Kind::Key => drop(self.keys.remove(&key.id)),
             },
         }
     }

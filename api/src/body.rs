@@ -1,0 +1,1 @@
+//! Bodies as they were before somebody compressed them, and never larger than they may be.

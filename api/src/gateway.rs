@@ -1,0 +1,1 @@
+//! `pulse-gateway`: ingest alone.

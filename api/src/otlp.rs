@@ -1,0 +1,1 @@
+//! OpenTelemetry's traces and logs as events.

@@ -1,0 +1,1 @@
+//! What ClickHouse knows, for one tenant at a time.

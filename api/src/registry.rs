@@ -1,0 +1,1 @@
+//! The released schemas on the paths of a schema registry.

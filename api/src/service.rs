@@ -1,0 +1,1 @@
+//! `pulse-api`: all of it.
