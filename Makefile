@@ -1,6 +1,6 @@
 # One command each; `make up ARGS='--feed sim'` hands arguments on to `pulse up`.
 .DEFAULT_GOAL := help
-.PHONY: help up down test soak check bench bench-peers fmt clean programs roles
+.PHONY: help up down test soak check bench bench-peers bench-gateways fmt clean programs roles
 
 # rustup's programs may be on no PATH yet when it was installed a moment ago.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -15,6 +15,7 @@ help:
 	@echo 'make check        what CI runs: formatting, clippy, docs, tests'
 	@echo 'make bench        the figures of docs/benchmarks.md'
 	@echo 'make bench-peers  the same job on other engines, beside ours'
+	@echo 'make bench-gateways  ingest over HTTP on other engines, beside ours'
 	@echo 'make fmt clean'
 
 up: roles
@@ -49,6 +50,9 @@ bench-peers: programs
 	@test -x benches/peers.sh || { echo 'benches/peers.sh is not there' >&2; exit 1; }
 	benches/peers.sh $(ARGS)
 
+bench-gateways: programs
+	benches/gateways.sh $(ARGS)
+
 fmt:
 	cargo fmt --all
 
@@ -62,4 +66,4 @@ programs:
 # What `make up` starts, without what only tests and benches need: a first start waits for less.
 roles:
 	@deploy/bootstrap.sh
-	cargo build -p pulse -p connectors -p processors -p sinks --bins
+	cargo build -p pulse -p connectors -p processors -p sinks -p api --bins

@@ -70,6 +70,8 @@ missing() {
         have "${tool%%:*}" || printf '%s\t%s\n' "${tool%%:*}" "${tool##*:}"
     done
     java_is_current || printf 'Java 17 or later\t%s\n' "$(java_package)"
+    # For the tests, whose stock clients pip brings.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || printf 'venv of Python 3\tpython3-venv\n'
     # Only to fetch the library that is used where there is no ClickHouse.
     have clickhouse || { have node && have npm; } || printf 'Node.js with npm\tnodejs npm\n'
 }

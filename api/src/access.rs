@@ -3,6 +3,7 @@
 //! A tenant is taken from the credential, never from the request. The keys in force are a view of
 //! `pulse.control` in memory, so a revoked key is nothing here as soon as its record is.
 
+pub mod installation;
 pub mod keyring;
 pub mod secret;
 

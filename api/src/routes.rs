@@ -11,8 +11,10 @@ use axum::routing::MethodRouter;
 use http::Method;
 use schemas::access::{KeyKind, Scope};
 
+use crate::access::installation::InstallationToken;
 use crate::access::{Keyring, presented};
 use crate::problem::ApiError;
+use crate::registry;
 
 /// What a route asks of whoever calls it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +26,8 @@ pub enum Needs {
     /// A key with this scope that may also come in the body, as `sendBeacon` has no headers; the
     /// handler asks for it.
     KeyOrBody(Scope),
+    /// The installation's own token: it is served on the operator's port and nowhere else.
+    Installation,
 }
 
 /// A route and what it needs.
@@ -55,6 +59,9 @@ pub const TABLE: &[Entry] = &[
         "/api/v1/ingestion/events",
         Needs::KeyOrBody(Scope::Ingest),
     ),
+    // A browser asks before it sends, without a key.
+    entry("OPTIONS", "/api/v1/ingestion/events", Needs::Nothing),
+    entry("OPTIONS", "/api/v1/ingestion/events/batch", Needs::Nothing),
     entry(
         "POST",
         "/api/v1/ingestion/events/batch",
@@ -101,6 +108,36 @@ pub const TABLE: &[Entry] = &[
     entry("GET", "/api/v1/feeds/{id}", Needs::Key(Scope::Read)),
     entry("PUT", "/api/v1/feeds/{id}", Needs::Key(Scope::Manage)),
     entry("DELETE", "/api/v1/feeds/{id}", Needs::Key(Scope::Manage)),
+    entry(
+        "PUT",
+        "/api/v1/installation/tenants/{tenant}",
+        Needs::Installation,
+    ),
+    entry(
+        "POST",
+        "/api/v1/installation/tenants/{tenant}/keys",
+        Needs::Installation,
+    ),
+    entry(
+        "GET",
+        "/api/v1/installation/definitions/{kind}",
+        Needs::Installation,
+    ),
+    entry(
+        "GET",
+        "/api/v1/installation/tenants/{tenant}/{kind}/{id}",
+        Needs::Installation,
+    ),
+    entry(
+        "PUT",
+        "/api/v1/installation/tenants/{tenant}/{kind}/{id}",
+        Needs::Installation,
+    ),
+    entry(
+        "DELETE",
+        "/api/v1/installation/tenants/{tenant}/{kind}/{id}",
+        Needs::Installation,
+    ),
     // The registry's paths are those of Confluent's: stock serializers know no others.
     entry("GET", "/registry/subjects", Needs::Nothing),
     entry("POST", "/registry/subjects/{subject}", Needs::Nothing),
@@ -119,10 +156,25 @@ pub const TABLE: &[Entry] = &[
         "/registry/subjects/{subject}/versions/{version}",
         Needs::Nothing,
     ),
+    entry(
+        "GET",
+        "/registry/subjects/{subject}/versions/{version}/schema",
+        Needs::Nothing,
+    ),
     entry("GET", "/registry/schemas/ids/{id}", Needs::Nothing),
+    entry("GET", "/registry/schemas/ids/{id}/schema", Needs::Nothing),
+    entry("GET", "/registry/schemas/ids/{id}/subjects", Needs::Nothing),
+    entry("GET", "/registry/schemas/ids/{id}/versions", Needs::Nothing),
     entry("GET", "/registry/schemas/types", Needs::Nothing),
     entry("GET", "/registry/config", Needs::Nothing),
     entry("GET", "/registry/config/{subject}", Needs::Nothing),
+    entry("GET", "/registry/mode", Needs::Nothing),
+    entry("GET", "/registry/mode/{subject}", Needs::Nothing),
+    entry(
+        "GET",
+        "/registry/associations/resources/{namespace}/{name}",
+        Needs::Nothing,
+    ),
 ];
 
 /// One route as a part serves it.
@@ -144,32 +196,89 @@ pub fn served(method: Method, path: &'static str, handler: MethodRouter) -> Serv
 /// All routes behind what they need.
 ///
 /// # Panics
-/// When one of them is not in [`TABLE`]: nobody has said what it needs.
+/// When one of them is not in [`TABLE`]: nobody has said what it needs; or when one is the
+/// operator's.
 pub fn router(routes: impl IntoIterator<Item = Served>, keyring: &Keyring) -> Router {
     let mut router = Router::new();
     for route in routes {
-        let entry = TABLE
-            .iter()
-            .find(|entry| entry.method == route.method && entry.path == route.path)
-            .unwrap_or_else(|| panic!("{} {} is in no table", route.method, route.path));
-        let handler = match entry.needs {
+        let handler = match needs(&route) {
             Needs::Nothing => route.handler,
             Needs::Key(scope) => guarded(route.handler, keyring, scope, false),
             Needs::KeyOrBody(scope) => guarded(route.handler, keyring, scope, true),
+            Needs::Installation => panic!("{} is for the operator's port", route.path),
         };
         router = router.route(route.path, handler);
     }
+    finished(router)
+}
+
+/// The operator's routes behind the installation's token.
+///
+/// # Panics
+/// When one of them is not in [`TABLE`], or is a tenant's.
+pub fn operator_router(
+    routes: impl IntoIterator<Item = Served>,
+    token: &InstallationToken,
+) -> Router {
+    let mut router = Router::new();
+    for route in routes {
+        let is_operators = needs(&route) == Needs::Installation;
+        assert!(is_operators, "{} is not for the operator", route.path);
+        let ask = middleware::from_fn_with_state(token.clone(), ask_token);
+        router = router.route(route.path, route.handler.route_layer(ask));
+    }
+    finished(router)
+}
+
+fn needs(route: &Served) -> Needs {
+    let mut entries = TABLE.iter();
+    let entry = entries.find(|entry| entry.method == route.method && entry.path == route.path);
+    match entry {
+        Some(entry) => entry.needs,
+        None => panic!("{} {} is in no table", route.method, route.path),
+    }
+}
+
+async fn ask_token(
+    State(token): State<InstallationToken>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match token.check(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+fn finished(router: Router) -> Router {
     router
-        .fallback(async || ApiError::not_found())
+        .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
 }
 
-async fn method_not_allowed(request: Request) -> ApiError {
-    ApiError::new(
+async fn not_found(request: Request) -> Response {
+    match is_registry(&request) {
+        true => registry::RegistryError::Path.into_response(),
+        false => ApiError::not_found().into_response(),
+    }
+}
+
+async fn method_not_allowed(request: Request) -> Response {
+    if is_registry(&request) {
+        return registry::RegistryError::ReadOnly.into_response();
+    }
+    let error = ApiError::new(
         http::StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
         format!("this path does not answer {}", request.method()),
-    )
+    );
+    error.into_response()
+}
+
+/// True where stock serializers ask, who read errors in Confluent's own form alone.
+fn is_registry(request: &Request) -> bool {
+    let rest = request.uri().path().strip_prefix(registry::ROOT);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[derive(Clone)]

@@ -17,6 +17,7 @@ use runtime::kafka::{
 use schemas::control::{ControlKey, Definition, Tenant};
 use schemas::ids::{Stream, TenantId};
 use schemas::meter::Meter;
+use schemas::tier::Tier;
 use sinks::clickhouse::server::Server;
 
 use crate::trades::Record;
@@ -88,15 +89,13 @@ impl Installation {
         admin.ensure(&[TopicSpec::control(&kafka)]).await?;
         admin.ensure(&topics).await?;
         let writer = ControlWriter::new(&kafka, &ControlConfig::new(Secret::new(SECRET)))?;
-        let own = Definition::Tenant(Tenant::new("acme"));
+        let own = Definition::Tenant(Tenant {
+            tier: Tier::Enterprise,
+            ..Tenant::new("acme")
+        });
         let meters = meters.into_iter().map(|(id, m)| (id, Definition::Meter(m)));
         for (id, definition) in meters.chain([("self", own)]) {
-            let key = ControlKey {
-                tenant: tenant.clone(),
-                kind: definition.kind(),
-                id: id.into(),
-            };
-            writer.put(&key, &definition).await?;
+            put(&writer, &tenant, id, &definition).await?;
         }
         let mut settings = PublisherSettings::new("bench");
         settings.linger = linger;
@@ -119,18 +118,37 @@ impl Installation {
         })
     }
 
+    /// Writes a definition of the tenant.
+    ///
+    /// # Errors
+    /// When the broker does not take it.
+    pub async fn define(&self, id: &str, definition: &Definition) -> anyhow::Result<()> {
+        let control = ControlConfig::new(Secret::new(SECRET));
+        let writer = ControlWriter::new(&self.kafka, &control)?;
+        put(&writer, &self.tenant, id, definition).await
+    }
+
     /// Starts a program of ours.
     ///
     /// # Errors
     /// When it is not built or nothing can be forked.
     pub fn launch(&self, program: &str) -> anyhow::Result<Role> {
+        self.launch_with(program, &[])
+    }
+
+    /// The same with more of an environment.
+    ///
+    /// # Errors
+    /// When it is not built or nothing can be forked.
+    pub fn launch_with(&self, program: &str, more: &[(&str, &str)]) -> anyhow::Result<Role> {
         let port = Port::claim(PortWish::Any)?;
         let log = self.stack.folder().join(format!("{program}.log"));
         let launch = Launch::new(binary(program)?, log)
             .envs(self.stack.environment())
             .env("PULSE_CONTROL_SECRET", SECRET)
             .env("PULSE_INSTANCE", "bench")
-            .env("PULSE_LISTEN", port.address());
+            .env("PULSE_LISTEN", port.address())
+            .envs(more.iter().copied());
         Ok(Role {
             process: launch.spawn()?,
             launch,
@@ -192,6 +210,21 @@ impl Installation {
             &spans,
         )?)
     }
+}
+
+async fn put(
+    writer: &ControlWriter,
+    tenant: &TenantId,
+    id: &str,
+    definition: &Definition,
+) -> anyhow::Result<()> {
+    let key = ControlKey {
+        tenant: tenant.clone(),
+        kind: definition.kind(),
+        id: id.into(),
+    };
+    let _ = writer.put(&key, definition).await?;
+    Ok(())
 }
 
 /// A broker as `pulse up` runs it: a test's is compiled to start soon, and costs more per record.

@@ -1,7 +1,7 @@
 //! The metrics step by itself, without a broker.
 
 use processors::metrics::{Definitions, MetricsStep, NamedMeter};
-use runtime::step::{Incoming, Output, Place, Step};
+use runtime::step::{Incoming, Origin, Output, Place, Step};
 use schemas::control::Limits;
 use schemas::meter::candles;
 use schemas::time::{BrokerTime, EventTime};
@@ -36,6 +36,7 @@ impl Bench {
                 dedup_ids_max: 100_000_000,
                 ..Limits::default()
             },
+            direct_producers: false,
             meters: if has_meter { vec![meter] } else { vec![] },
         };
         let mut step = MetricsStep::new(&place(), 1);
@@ -57,6 +58,7 @@ impl Bench {
                 appended_at: BrokerTime::from_ms(at_ms),
                 key: None,
                 value: Some(Vec::as_slice(value)),
+                origin: Origin::Unknown,
             };
             let records: Vec<_> = (self.offset..).zip(few).map(record).collect();
             self.offset += few.len() as i64;

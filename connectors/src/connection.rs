@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::clock;
+use runtime::control::ControlConfig;
 use runtime::fate::Backoff;
 use runtime::health::{Condition, Health};
 use runtime::kafka::KafkaConfig;
@@ -52,6 +53,8 @@ pub struct Parts {
     pub wishes: watch::Receiver<Arc<Subscriptions>>,
     /// Where an earlier process's records lie.
     pub kafka: KafkaConfig,
+    /// What tells which of the records there are our own.
+    pub control: ControlConfig,
     /// The process's name to the brokers.
     pub member: String,
     /// Its counters.
@@ -128,9 +131,10 @@ impl Connection {
     /// When the log refuses this process for good.
     pub async fn run(self) -> Result<(), DeliveryError> {
         let (kafka, feed) = (self.parts.kafka.clone(), self.parts.translator.feed());
+        let control = self.parts.control.clone();
         let name = format!("{}-{}-tail", self.parts.member, feed.feed);
         let tail = move |wishes: &Subscriptions, at: EventTime| {
-            resume::published(&kafka, &name, feed.exchange, wishes, at)
+            resume::published(&kafka, &control, (&name, feed.exchange), wishes, at)
         };
         self.run_behind(tail).await
     }

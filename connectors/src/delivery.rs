@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
+use runtime::control::ControlConfig;
 use runtime::fate::{Backoff, Fate};
 use runtime::kafka::admin::ENVELOPE_BYTES_MAX as RECORD_BYTES_MAX;
 use runtime::kafka::publisher::Undelivered;
@@ -24,6 +25,7 @@ use runtime::kafka::{Failure, KafkaConfig, Outgoing, Publisher, PublisherSetting
 use runtime::telemetry::TARGET;
 use schemas::dead_letter::{DeadLetter, ENVELOPE_BYTES_MAX};
 use schemas::ids::{Stream, TenantId};
+use schemas::origin::{HEADER, OriginKey};
 use schemas::time::{BrokerTime, EventTime};
 use schemas::wire::Text;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -65,6 +67,7 @@ pub enum DeliveryError {
 /// The lanes of one feed.
 pub struct Delivery {
     publisher: Publisher,
+    control: ControlConfig,
     wishes: watch::Receiver<Arc<Subscriptions>>,
     budget: Arc<Semaphore>,
     lanes: BTreeMap<TenantId, Lane>,
@@ -93,15 +96,17 @@ pub fn publisher(kafka: &KafkaConfig, client_id: &str) -> anyhow::Result<Publish
 }
 
 impl Delivery {
-    /// Deliveries by `publisher`, which count what was `[taken, published, lost]`; a tenant of
-    /// whom `wishes` say nothing any more is not waited for.
+    /// Deliveries by `publisher`, sealed by `control`, which count what was `[taken, published,
+    /// lost]`; a tenant of whom `wishes` say nothing any more is not waited for.
     pub fn new(
         publisher: Publisher,
+        control: ControlConfig,
         wishes: watch::Receiver<Arc<Subscriptions>>,
         [taken, published, lost]: [Counter; 3],
     ) -> Self {
         Self {
             publisher,
+            control,
             wishes,
             budget: Arc::new(Semaphore::new(BUDGET_UNITS)),
             lanes: BTreeMap::new(),
@@ -234,6 +239,7 @@ impl Delivery {
             let (trouble, troubled) = watch::channel(None);
             let runner = Runner {
                 tenant: tenant.clone(),
+                origin_key: self.control.origin_key(tenant),
                 publisher: self.publisher.clone(),
                 parcels,
                 trouble,
@@ -258,6 +264,8 @@ impl Delivery {
 /// A lane's task.
 struct Runner {
     tenant: TenantId,
+    /// Seals what the tenant's own producers must not write.
+    origin_key: OriginKey,
     publisher: Publisher,
     parcels: mpsc::Receiver<Parcel>,
     trouble: watch::Sender<Trouble>,
@@ -308,12 +316,23 @@ impl Runner {
             let found = names.iter().find(|(s, _)| *s == stream);
             found.map_or("", |(_, name)| name.as_str())
         };
-        let records: Vec<_> = batch
+        // Every event of a connector has the subject of an exchange, which is reserved.
+        let seals: Vec<_> = batch
             .iter()
-            .map(|Parcel { record, .. }| {
-                Outgoing::keyed(name(record.stream), &record.key, &record.value)
-            })
+            .map(|Parcel { record, .. }| self.origin_key.seal(&record.key, &record.value))
             .collect();
+        let headers: Vec<_> = seals.iter().map(|mac| [(HEADER, mac.as_slice())]).collect();
+        let records = batch
+            .iter()
+            .zip(&headers)
+            .map(|(Parcel { record, .. }, headers)| {
+                let is_event = record.stream == Stream::Events;
+                Outgoing {
+                    headers: if is_event { headers } else { &[] },
+                    ..Outgoing::keyed(name(record.stream), &record.key, &record.value)
+                }
+            });
+        let records: Vec<_> = records.collect();
         let undelivered = self.publisher.publish(&records).await;
         drop(records);
         self.published

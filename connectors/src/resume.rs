@@ -11,15 +11,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use runtime::control::ControlConfig;
 use runtime::kafka::admin::AdminError;
 use runtime::kafka::reader::ReadError;
 use runtime::kafka::{Admin, Isolation, KafkaConfig, Partition, Reader, Start};
+use runtime::step::Incoming;
 use schemas::control::{Channel, Limits};
 use schemas::event::{EventType, EventView};
 use schemas::ids::{Stream, TenantId};
 use schemas::murmur2::partition_of;
-use schemas::refusal::read_event;
-use schemas::time::{BrokerTime, EventTime};
+use schemas::origin::OriginKey;
+use schemas::refusal::{EventRules, read_event};
+use schemas::time::EventTime;
 
 use crate::market::{OVERTAKEN_MAX, Published, PublishedTrades};
 use crate::series::{NUMBER_MAX, Series};
@@ -61,8 +64,8 @@ impl ResumeError {
 /// When the log cannot be read.
 pub fn published(
     kafka: &KafkaConfig,
-    name: &str,
-    exchange: &str,
+    control: &ControlConfig,
+    (name, exchange): (&str, &str),
     wishes: &Subscriptions,
     received_at: EventTime,
 ) -> Result<BTreeMap<String, Published>, ResumeError> {
@@ -79,7 +82,18 @@ pub fn published(
             let subject = format!("{exchange}:{product}");
             (subject, product.clone())
         });
-        let tails = match read_tail(kafka, &admin, name, tenant, &subjects.collect()) {
+        let reading = Reading {
+            kafka,
+            admin: &admin,
+            name,
+            rules: EventRules {
+                // What is dated elsewhere was published by nobody who heard it from an exchange.
+                dates: Limits::default().dates(),
+                direct_producers: wishes.has_direct_producers(tenant),
+            },
+            key: control.origin_key(tenant),
+        };
+        let tails = match reading.tail(tenant, &subjects.collect()) {
             Err(error) if error.is_about_rights() => {
                 // Trying again would keep all tenants waiting for what one of them lacks.
                 tracing::error!(%tenant, %error, "log's tail not ours to read: left out");
@@ -126,46 +140,57 @@ fn joined(
     published
 }
 
-fn read_tail(
-    kafka: &KafkaConfig,
-    admin: &Admin,
-    name: &str,
-    tenant: &TenantId,
-    subjects: &BTreeMap<String, String>,
-) -> Result<BTreeMap<String, Tail>, ResumeError> {
-    let topic = tenant.topic(Stream::Events).to_string();
-    let Some(count) = admin.partition_count(&topic, PATIENCE)? else {
-        return Ok(BTreeMap::new());
-    };
-    let numbers: BTreeSet<_> = subjects
-        .keys()
-        .map(|subject| partition_of(subject.as_bytes(), count))
-        .collect();
-    let partitions: Vec<_> = numbers.iter().map(|n| Partition::new(&topic, *n)).collect();
-    if partitions.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let edges = admin.watermarks(&partitions, Isolation::Committed, PATIENCE)?;
-    let spans: Vec<_> = partitions
-        .into_iter()
-        .zip(&edges)
-        .map(|(partition, edge)| (partition, Start::At(edge.low.max(edge.high - TAIL_COUNT))))
-        .collect();
-    let ends: Vec<_> = edges.iter().map(|edge| edge.high).collect();
-    let reader = Reader::open(kafka, name, Isolation::Committed, &spans)?;
-    let mut tails: BTreeMap<String, Tail> = BTreeMap::new();
-    // What is dated elsewhere was published by nobody who heard it from an exchange.
-    let dates = Limits::default().dates();
-    reader.read_until(&ends, PATIENCE, |_, record| {
-        let appended_at = BrokerTime::from_ms(record.appended_at_ms());
-        let Ok((event, _)) = read_event(record.value(), appended_at, &dates) else {
-            return;
+/// How a tenant's tail is read.
+struct Reading<'a> {
+    kafka: &'a KafkaConfig,
+    admin: &'a Admin,
+    name: &'a str,
+    rules: EventRules,
+    key: OriginKey,
+}
+
+impl Reading<'_> {
+    fn tail(
+        &self,
+        tenant: &TenantId,
+        subjects: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, Tail>, ResumeError> {
+        let topic = tenant.topic(Stream::Events).to_string();
+        let Some(count) = self.admin.partition_count(&topic, PATIENCE)? else {
+            return Ok(BTreeMap::new());
         };
-        if let Some(product) = subjects.get(event.subject.as_str()) {
-            tails.entry(product.clone()).or_default().take(&event);
+        let numbers: BTreeSet<_> = subjects
+            .keys()
+            .map(|subject| partition_of(subject.as_bytes(), count))
+            .collect();
+        let partitions: Vec<_> = numbers.iter().map(|n| Partition::new(&topic, *n)).collect();
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
         }
-    })?;
-    Ok(tails)
+        let edges = self
+            .admin
+            .watermarks(&partitions, Isolation::Committed, PATIENCE)?;
+        let spans: Vec<_> = partitions
+            .into_iter()
+            .zip(&edges)
+            .map(|(partition, edge)| (partition, Start::At(edge.low.max(edge.high - TAIL_COUNT))))
+            .collect();
+        let ends: Vec<_> = edges.iter().map(|edge| edge.high).collect();
+        let reader = Reader::open(self.kafka, self.name, Isolation::Committed, &spans)?;
+        let mut tails: BTreeMap<String, Tail> = BTreeMap::new();
+        reader.read_until(&ends, PATIENCE, |_, record| {
+            let record = Incoming::of(record, &self.key);
+            let is_own = || record.is_own();
+            let read = read_event(record.value, record.appended_at, &self.rules, is_own);
+            let Ok((event, _)) = read else {
+                return;
+            };
+            if let Some(product) = subjects.get(event.subject.as_str()) {
+                tails.entry(product.clone()).or_default().take(&event);
+            }
+        })?;
+        Ok(tails)
+    }
 }
 
 /// What the tail holds of a market.

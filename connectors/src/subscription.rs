@@ -84,6 +84,8 @@ pub struct Subscriptions {
     tenants: BTreeSet<TenantId>,
     by_market: BTreeMap<Channel, BTreeMap<String, BTreeSet<TenantId>>>,
     refused: Vec<String>,
+    /// Tenants whose own producers write beside us.
+    direct: BTreeSet<TenantId>,
 }
 
 impl Subscriptions {
@@ -111,6 +113,18 @@ impl Subscriptions {
             }
         }
         all
+    }
+
+    /// The same, where producers of these tenants write straight to Kafka.
+    #[must_use]
+    pub fn with_direct_producers(mut self, tenants: BTreeSet<TenantId>) -> Self {
+        self.direct = tenants;
+        self
+    }
+
+    /// True when producers of the tenant's own write straight to Kafka.
+    pub fn has_direct_producers(&self, tenant: &TenantId) -> bool {
+        self.direct.contains(tenant)
     }
 
     fn add(&mut self, tenant: &TenantId, product: &str, channels: &[Channel]) {

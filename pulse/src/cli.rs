@@ -27,6 +27,7 @@ use crate::init::{self, InitArguments};
 use crate::installation::{Access, DataFolder};
 use crate::simulator::{self, SimulateArgs};
 use crate::status::Survey;
+use crate::tenant::{self, TenantCommand};
 use crate::top::{self, TopArgs};
 use crate::up::{self, Ended, UpArgs};
 use crate::{doctor, installation};
@@ -83,6 +84,9 @@ It ends with 1 when something is an error; warnings alone end with 0.
     /// Look at records that nobody could use, and put them back
     #[command(subcommand, after_help = dlq::run::HELP)]
     Dlq(DlqCommand),
+    /// Producers of a tenant's own: their rights on Kafka, and whether they are let in
+    #[command(subcommand, after_help = tenant::run::HELP)]
+    Tenant(TenantCommand),
     /// List, change and remove meters, without a restart
     #[command(subcommand, after_help = definitions::METER_HELP)]
     Meter(definitions::DefinitionCommand),
@@ -208,11 +212,19 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         }
         Command::Reconcile(args) => reconcile::run(&args, &Access::of(folder)?).await,
         Command::Dlq(command) => dlq::run(command, &Access::of(folder)?).await,
+        Command::Tenant(command) => tenant::run(command, &Access::of(folder)?).await,
         Command::Meter(command) => {
             definitions::run(&command, definitions::What::Meter, &Access::of(folder)?).await
         }
         Command::Feed(command) => {
             definitions::run(&command, definitions::What::Feed, &Access::of(folder)?).await
+        }
+        Command::Init(InitArguments {
+            env: Some(path), ..
+        }) => {
+            init::env_file::write(&path)
+                .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+            Ok(Exit::Done)
         }
         Command::Init(arguments) => {
             init::run(&arguments, &Access::of(folder)?).await?;

@@ -7,6 +7,8 @@
 //! what an operator has changed or deleted since stays as the operator left it. The tenant itself
 //! is written last: whoever sees it finds its topics, meters and feeds there.
 
+pub mod env_file;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use schemas::control::{Channel, ControlKey, Definition, Exchange, Feed, Tenant};
 use schemas::ids::{Stream, TenantId};
 use schemas::meter::{Meter, built_in};
 
+use crate::definer::Definer;
 use crate::installation::Access;
 
 /// The id of the feed that a new tenant gets.
@@ -27,12 +30,15 @@ pub const FEED: &str = "coinbase";
 
 /// What `pulse init` says at the end of its help.
 pub const HELP: &str = "\
-The tenant gets its topics, the built-in meter `candles`, and a feed `coinbase` with quotes, trades
-and depth of its products. What is there already stays as it is, so a second run changes nothing.
+The tenant gets its topics, the built-in meters `candles` and `api`, and a feed `coinbase` with
+quotes, trades and depth of its products. What is there already stays as it is, so a second run
+changes nothing, and one of a newer program adds the meters that are new; processes that run take
+them up within a second.
 
 Examples:
   pulse init --tenant acme --products SOL-USD
-  pulse init --tenant shop --no-feed             for events that producers of yours write";
+  pulse init --tenant shop --no-feed             for events that producers of yours write
+  pulse init --env .env                          secrets and settings for docker compose";
 
 /// What `pulse init` is told.
 #[derive(Args, Clone, Debug)]
@@ -49,6 +55,10 @@ pub struct InitArguments {
     /// Make no feed.
     #[arg(long)]
     pub no_feed: bool,
+    /// Write a file of settings and do nothing else: secrets of its own, and a commented line for
+    /// each setting.
+    #[arg(long, value_name = "FILE")]
+    pub env: Option<std::path::PathBuf>,
     /// How many seconds to wait for brokers that are away.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub wait: u64,
@@ -153,7 +163,7 @@ impl NewTenant {
     }
 }
 
-/// Makes what is missing of a tenant.
+/// Makes what is missing of a tenant, in an installation without a pulse-api.
 ///
 /// # Errors
 /// The first thing that cannot be had; what came before it is there.
@@ -205,12 +215,14 @@ fn refuse_deleted(held: &Control, id: &TenantId) -> Result<(), InitError> {
     }
 }
 
-/// Whether the same call may succeed later.
-fn fate(error: &InitError) -> Fate {
-    match error {
-        InitError::Admin(error) => error.fate(),
-        InitError::Control(WriteError::Read(error)) => error.fate(),
-        InitError::Control(_) | InitError::Deleted(_) => Fate::Halt,
+impl InitError {
+    /// Whether the same call may succeed later.
+    pub fn fate(&self) -> Fate {
+        match self {
+            Self::Admin(error) => error.fate(),
+            Self::Control(WriteError::Read(error)) => error.fate(),
+            Self::Control(_) | Self::Deleted(_) => Fate::Halt,
+        }
     }
 }
 
@@ -219,7 +231,7 @@ fn fate(error: &InitError) -> Fate {
 /// # Errors
 /// When the installation cannot be reached in time, or something in it cannot be made.
 pub async fn run(arguments: &InitArguments, access: &Access) -> anyhow::Result<()> {
-    let (kafka, control) = (access.kafka()?, access.control()?);
+    let definer = Definer::of(access)?;
     let name = arguments
         .name
         .clone()
@@ -231,9 +243,9 @@ pub async fn run(arguments: &InitArguments, access: &Access) -> anyhow::Result<(
     let deadline = Deadline::after(Duration::from_secs(arguments.wait));
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let things = loop {
-        match ensure(&kafka, &control, &wanted).await {
+        match definer.ensure(&wanted).await {
             Ok(things) => break things,
-            Err(error) if fate(&error) == Fate::Retry && !deadline.has_passed() => {
+            Err(error) if error.fate() == Fate::Retry && !deadline.has_passed() => {
                 eprintln!("waiting: {error}");
                 tokio::time::sleep(backoff.next_wait()).await;
             }
@@ -264,6 +276,7 @@ mod tests {
             keys,
             [
                 "acme/meter/candles",
+                "acme/meter/api",
                 "acme/feed/coinbase",
                 "acme/tenant/self"
             ]

@@ -25,11 +25,19 @@ pub use run_file::{Entry, EntryState, FeedEntry, RunFile, RunState};
 use runtime::config::Key;
 
 /// The settings of the operator's tool itself.
-pub const KEYS: &[Key] = &[DATA];
+pub const KEYS: &[Key] = &[DATA, API_URL];
 
 /// Where the tool looks when `--data` is left out.
 pub const DATA: Key = Key {
     name: "PULSE_DATA",
     default: Some(".pulse"),
     doc: "The folder in which `pulse up` keeps everything: logs, secrets, Kafka's and ClickHouse's data.",
+};
+
+/// Where pulse-api answers the operator.
+pub const API_URL: Key = Key {
+    name: "PULSE_API_INSTALLATION_URL",
+    default: None,
+    doc: "`http://host:port` of the operator's routes of pulse-api, which then writes all \
+          definitions; that of the one that `pulse up` runs, when left out.",
 };

@@ -25,7 +25,9 @@ pub mod up;
 pub mod top;
 
 pub mod dlq;
+pub mod tenant;
 
+pub mod definer;
 pub mod doctor;
 
 pub mod cli;

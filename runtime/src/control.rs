@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use schemas::control::ControlRecord;
+use schemas::ids::TenantId;
+use schemas::origin::OriginKey;
 use sha2::Sha256;
 
 use crate::config::{Environment, Key, Secret, Settings};
@@ -20,7 +22,7 @@ mod writer;
 
 pub use snapshot::{Control, Defined, Refusal, TenantControl};
 pub use view::{ControlError, ControlView};
-pub use writer::{ControlWriter, WriteError, Written};
+pub use writer::{Change, ControlWriter, Published, Stopped, WriteError, Written};
 
 const SECRET: Key = Key {
     name: "PULSE_CONTROL_SECRET",
@@ -82,6 +84,36 @@ impl ControlConfig {
     /// The MAC of a record under this key.
     pub fn sign(&self, key: &str, record: &ControlRecord<'_>) -> Vec<u8> {
         self.mac(key, record).finalize().into_bytes().to_vec()
+    }
+
+    /// A secret of its own for another use of the installation's secret, 64 hexadecimal digits. The
+    /// label is at most 32 bytes, so it is the text of no record that is signed.
+    pub fn derive(&self, label: &'static str) -> Secret {
+        debug_assert!(label.is_ascii() && label.len() <= 32, "a short label");
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.reveal().as_bytes())
+            .expect("HMAC takes keys of any length");
+        mac.update(label.as_bytes());
+        let digits = mac.finalize().into_bytes();
+        Secret::new(
+            digits
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>(),
+        )
+    }
+
+    /// The key of what this installation's own processes write to a tenant's `events`.
+    pub fn origin_key(&self, tenant: &TenantId) -> OriginKey {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.reveal().as_bytes())
+            .expect("HMAC takes keys of any length");
+        // No control record's signed bytes begin like this: a zero byte is a key without a text.
+        mac.update(b"\0pulse-origin\0");
+        mac.update(tenant.as_str().as_bytes());
+        let bytes = mac.finalize().into_bytes();
+        let (half, _) = bytes
+            .split_first_chunk::<16>()
+            .expect("a SHA-256 has 32 bytes");
+        OriginKey::new(*half)
     }
 
     /// True when the record carries this installation's MAC; takes the same time for all that do

@@ -7,7 +7,10 @@
 use std::ops::Range;
 
 use schemas::ids::{Offset, Stream, TenantId};
+use schemas::origin::{HEADER, OriginKey};
 use schemas::time::BrokerTime;
+
+use crate::kafka::Record;
 
 /// A record of the step's topic, as it lies in the log.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,50 @@ pub struct Incoming<'a> {
     pub key: Option<&'a [u8]>,
     /// Its value.
     pub value: Option<&'a [u8]>,
+    /// What tells whether it is one of our own.
+    pub origin: Origin<'a>,
+}
+
+/// What tells whether a record is one of our own; nothing is looked at before somebody asks.
+///
+/// It is as much a part of the record as its value is: the answer hangs on the record's bytes and
+/// the installation's secret alone.
+#[derive(Clone, Copy, Default, Debug)]
+pub enum Origin<'a> {
+    /// There is nothing to look at, so it is not.
+    #[default]
+    Unknown,
+    /// It is, whatever it looks like: for records that no broker has had.
+    Own,
+    /// Its headers tell, under this key.
+    Headers(Record<'a>, &'a OriginKey),
+}
+
+impl<'a> Incoming<'a> {
+    /// A record as it came, of a tenant with this key.
+    #[inline]
+    pub fn of(record: Record<'a>, key: &'a OriginKey) -> Self {
+        Self {
+            offset: record.offset(),
+            appended_at: BrokerTime::from_ms(record.appended_at_ms()),
+            key: record.key(),
+            value: record.value(),
+            origin: Origin::Headers(record, key),
+        }
+    }
+
+    /// True when one of our own processes wrote it.
+    pub fn is_own(&self) -> bool {
+        match self.origin {
+            Origin::Unknown => false,
+            Origin::Own => true,
+            Origin::Headers(record, key) => {
+                let (of, value) = (self.key.unwrap_or_default(), self.value.unwrap_or_default());
+                let mac = record.header(HEADER);
+                mac.is_some_and(|mac| key.is_own(mac, of, value))
+            }
+        }
+    }
 }
 
 /// Which partition a step works on.

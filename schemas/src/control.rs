@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::ApiKey;
 use crate::ids::TenantId;
 use crate::meter::Meter;
-use crate::refusal::DateLimits;
+use crate::refusal::{DateLimits, EventRules};
 use crate::tier::{IngestOverrides, Tier};
 use crate::time::EventTime;
 use crate::wire::{DecodeError, Reader, SchemaId, Text, avro, frame, unframe};
@@ -173,6 +173,14 @@ impl Tenant {
         }
     }
 
+    /// What its events are held to.
+    pub fn event_rules(&self) -> EventRules {
+        EventRules {
+            dates: self.limits.dates(),
+            direct_producers: self.direct_producers,
+        }
+    }
+
     /// What is wrong with it, each fault with the field's name.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = self.limits.faults();
@@ -321,6 +329,9 @@ pub enum Exchange {
 }
 
 impl Exchange {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::CoinbaseExchange, Self::CoinbaseAdvanced];
+
     /// The first part of a market's subject: both feeds show the same markets.
     pub const fn name(self) -> &'static str {
         match self {

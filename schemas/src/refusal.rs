@@ -3,6 +3,9 @@
 //! The metrics step writes the dead letter; every other reader skips the record, so that all agree
 //! on what was counted.
 
+use serde::de::IgnoredAny;
+
+use crate::control::Exchange;
 use crate::event::{EventType, EventView};
 use crate::time::BrokerTime;
 use crate::wire::DecodeError;
@@ -14,6 +17,26 @@ pub struct DateLimits {
     pub future_max_ms: i64,
     /// Furthest into the past, in milliseconds; 10 years unless set.
     pub past_max_ms: i64,
+}
+
+/// What a tenant's events are held to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EventRules {
+    /// How far from its append an event may be dated.
+    pub dates: DateLimits,
+    /// True when producers of the tenant's own write straight to Kafka: what came through no door
+    /// of ours is then held to the door's rules here, and what is reserved must be our own.
+    pub direct_producers: bool,
+}
+
+impl From<DateLimits> for EventRules {
+    /// The rules where all that write are ours.
+    fn from(dates: DateLimits) -> Self {
+        Self {
+            dates,
+            direct_producers: false,
+        }
+    }
 }
 
 /// Bytes in an event id.
@@ -47,6 +70,15 @@ pub enum Refusal {
         /// What would be right.
         reason: &'static str,
     },
+    /// A type or subject that PulseStream alone writes, in a record that is not its own.
+    #[error("{what} comes from PulseStream's own connectors alone")]
+    Reserved {
+        /// What is reserved.
+        what: &'static str,
+    },
+    /// A payload that is no JSON.
+    #[error("payload is not JSON")]
+    Payload,
     /// Dated after its append by more than the tenant allows.
     #[error("occurred_at is {ahead_ms} ms ahead of the append, more than {max_ms} ms")]
     Future {
@@ -78,6 +110,8 @@ impl Refusal {
             Self::Unreadable(error) => error.reason(),
             Self::UnknownType => "unknown_event_type",
             Self::Size { .. } => "size",
+            Self::Reserved { .. } => "reserved",
+            Self::Payload => "invalid_field",
             Self::Future { .. } => "future",
             Self::Past { .. } => "past",
             Self::WrongPartition { .. } => "wrong_partition",
@@ -85,15 +119,36 @@ impl Refusal {
     }
 }
 
+/// What subjects of ours begin with, beside the exchanges' names: what PulseStream says of itself.
+const OWN_SUBJECTS: &str = "pulse";
+
+/// What of an event PulseStream's own processes alone may write, if anything.
+pub fn reserved(event_type: EventType, subject: &str) -> Option<&'static str> {
+    let source = subject.split_once(':').map(|(source, _)| source);
+    match event_type {
+        EventType::Gap => Some("the type gap"),
+        EventType::Candle => Some("the type candle"),
+        _ if source == Some(OWN_SUBJECTS) => Some("a subject that begins with pulse:"),
+        _ => Exchange::ALL
+            .into_iter()
+            .any(|exchange| source == Some(exchange.name()))
+            .then_some("a subject of an exchange"),
+    }
+}
+
 /// Reads the event of a record, or says why nobody may use it.
 ///
-/// `None` for a value stands for a tombstone, which no producer of events writes.
+/// `None` for a value stands for a tombstone, which no producer of events writes. `is_own` says
+/// whether the record is one of PulseStream's own; it is asked where that matters, and nowhere
+/// else.
 #[inline]
 pub fn read_event<'a>(
     value: Option<&'a [u8]>,
     appended_at: BrokerTime,
-    limits: &DateLimits,
+    rules: &EventRules,
+    is_own: impl FnOnce() -> bool,
 ) -> Result<(EventView<'a>, EventType), Refusal> {
+    let limits = &rules.dates;
     let bytes = value.unwrap_or_default();
     if bytes.len() > EVENT_BYTES_MAX {
         let (field, reason) = ("record", "has at most 1048576 bytes");
@@ -102,10 +157,17 @@ pub fn read_event<'a>(
     let view = EventView::decode(bytes)?;
     let event_type =
         EventType::from_bytes(view.event_type.as_bytes()).ok_or(Refusal::UnknownType)?;
+    // First of all: what is forged is called so, whatever else is wrong with it.
+    if rules.direct_producers {
+        check_reserved(event_type, &view, is_own)?;
+    }
     check_sizes(&view)?;
     // No text is longer than the record that it stands in.
     if bytes.len() > TEXT_BYTES_MAX {
         check_texts(&view)?;
+    }
+    if rules.direct_producers {
+        check_payload(&view)?;
     }
     let ahead_ms = view.occurred_at.as_ms().saturating_sub(appended_at.as_ms());
     if ahead_ms > limits.future_max_ms {
@@ -122,6 +184,26 @@ pub fn read_event<'a>(
         });
     }
     Ok((view, event_type))
+}
+
+fn check_reserved(
+    event_type: EventType,
+    view: &EventView<'_>,
+    is_own: impl FnOnce() -> bool,
+) -> Result<(), Refusal> {
+    match reserved(event_type, view.subject.as_str()) {
+        Some(what) if !is_own() => Err(Refusal::Reserved { what }),
+        _ => Ok(()),
+    }
+}
+
+/// The gateway takes nothing else, and whoever reads payloads relies on it.
+fn check_payload(view: &EventView<'_>) -> Result<(), Refusal> {
+    let is_json = |payload: &str| serde_json::from_str::<IgnoredAny>(payload).is_ok();
+    match view.payload {
+        Some(payload) if !is_json(payload.as_str()) => Err(Refusal::Payload),
+        _ => Ok(()),
+    }
 }
 
 #[inline]
@@ -187,6 +269,19 @@ mod tests {
     use crate::event::{Event, Severity, Source};
     use crate::time::EventTime;
 
+    const RULES: EventRules = EventRules {
+        dates: DateLimits {
+            future_max_ms: 0,
+            past_max_ms: 0,
+        },
+        direct_producers: false,
+    };
+
+    /// Where producers are not let in, nobody asks who wrote a record.
+    fn never() -> bool {
+        panic!("nobody asks")
+    }
+
     fn event() -> Event {
         Event {
             event_id: "1".into(),
@@ -219,11 +314,7 @@ mod tests {
         change(&mut event);
         let mut record = vec![];
         event.encode(&mut record);
-        let limits = DateLimits {
-            future_max_ms: 0,
-            past_max_ms: 0,
-        };
-        match read_event(Some(&record), BrokerTime::from_ms(0), &limits) {
+        match read_event(Some(&record), BrokerTime::from_ms(0), &RULES, never) {
             Ok(_) => "nothing".into(),
             Err(refusal) => refusal.to_string(),
         }
@@ -263,15 +354,109 @@ mod tests {
 
     #[test]
     fn a_record_has_a_bound_whatever_is_in_it() {
-        let limits = DateLimits {
-            future_max_ms: 0,
-            past_max_ms: 0,
-        };
         let huge = vec![0; EVENT_BYTES_MAX + 1];
-        let refused = |bytes| read_event(Some(bytes), BrokerTime::from_ms(0), &limits).err();
+        let refused = |bytes| read_event(Some(bytes), BrokerTime::from_ms(0), &RULES, never).err();
         let (field, reason) = ("record", "has at most 1048576 bytes");
         assert_eq!(refused(&huge), Some(Refusal::Size { field, reason }));
         let taken = refused(&huge[1..]).unwrap();
         assert_eq!(taken.reason(), "unknown_schema");
+    }
+
+    /// What an event is refused for where producers write straight to Kafka.
+    #[track_caller]
+    fn check_direct(of: EventType, subject: &str, is_own: bool, expect: &str) {
+        let rules = EventRules {
+            direct_producers: true,
+            ..RULES
+        };
+        let mut record = vec![];
+        let event = Event {
+            event_type: of,
+            subject: subject.into(),
+            ..event()
+        };
+        event.encode(&mut record);
+        let read = read_event(Some(&record), BrokerTime::from_ms(0), &rules, || is_own);
+        let told = read.map_or_else(|refusal| refusal.to_string(), |_| "nothing".into());
+        assert!(told.starts_with(expect), "{of:?} {subject}: {told}");
+        let trusting = read_event(Some(&record), BrokerTime::from_ms(0), &RULES, never);
+        assert!(trusting.is_ok(), "{of:?} {subject}: {trusting:?}");
+    }
+
+    #[test]
+    fn what_is_reserved_must_be_our_own_where_producers_are_let_in() {
+        use EventType::{ApiCall, Candle, CustomEvent, Gap, Quote, SystemEvent, Trade};
+        let market = "a subject of an exchange comes";
+        for (of, subject, refused) in [
+            (Gap, "shop", "the type gap comes"),
+            (Candle, "shop", "the type candle comes"),
+            (Gap, "coinbase:BTC-USD", "the type gap comes"),
+            (Trade, "coinbase:BTC-USD", market),
+            (Quote, "coinbase:BTC-USD", market),
+            (SystemEvent, "coinbase:feed", market),
+            (CustomEvent, "coinbase:", market),
+            (
+                SystemEvent,
+                "pulse:limits",
+                "a subject that begins with pulse:",
+            ),
+        ] {
+            check_direct(of, subject, false, refused);
+            check_direct(of, subject, true, "nothing");
+        }
+        for (of, subject) in [
+            (Trade, "shop:BTC-USD"),
+            (SystemEvent, "feed"),
+            (ApiCall, "coinbase"),
+            (CustomEvent, "Coinbase:BTC-USD"),
+            (CustomEvent, "xcoinbase:BTC-USD"),
+            (CustomEvent, "shop:coinbase:BTC-USD"),
+        ] {
+            check_direct(of, subject, false, "nothing");
+        }
+    }
+
+    #[test]
+    fn what_is_forged_is_called_so_whatever_else_is_wrong() {
+        let rules = EventRules {
+            direct_producers: true,
+            ..RULES
+        };
+        let mut record = vec![];
+        let event = Event {
+            event_type: EventType::Gap,
+            event_id: String::new(),
+            occurred_at: EventTime::from_ms(i64::MAX / 1_000),
+            ..event()
+        };
+        event.encode(&mut record);
+        let read = read_event(Some(&record), BrokerTime::from_ms(0), &rules, || false);
+        assert_eq!(read.err().map(|refusal| refusal.reason()), Some("reserved"));
+    }
+
+    #[test]
+    fn a_payload_is_json_where_producers_are_let_in() {
+        let rules = EventRules {
+            direct_producers: true,
+            ..RULES
+        };
+        let refused = |payload: &str| {
+            let mut record = vec![];
+            let event = Event {
+                payload: Some(payload.into()),
+                ..event()
+            };
+            event.encode(&mut record);
+            let read = read_event(Some(&record), BrokerTime::from_ms(0), &rules, || false);
+            read.err()
+        };
+        for sound in ["{}", r#"{"a": [1, null, "b"]}"#, "1", " [] "] {
+            assert_eq!(refused(sound), None, "{sound}");
+        }
+        for bad in ["", "{", "{} {}", "{'a': 1}", &"[".repeat(10_000)] {
+            let refusal = refused(bad).unwrap();
+            assert_eq!(refusal, Refusal::Payload, "{bad}");
+            assert_eq!(refusal.reason(), "invalid_field");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! `apache-avro` by property tests in both directions.
 
 pub mod avro;
+pub mod canonical;
 pub mod released;
 
 pub use avro::{Items, Reader, Text};

@@ -13,15 +13,8 @@ pub const METRICS: &str = "docs/metrics.md";
 
 /// All settings, by part, in the order of the page.
 pub fn keys() -> Vec<(&'static str, &'static [Key])> {
-    let mut parts = config::table();
-    parts.extend([
-        ("Coinbase", connectors::coinbase::KEYS),
-        ("Metrics", processors::metrics::service::KEYS),
-        ("ClickHouse sink", sinks::clickhouse::settings::KEYS),
-        ("The operator's tool", pulse::installation::KEYS),
-        ("The local stack", pulse::stack::KEYS),
-        ("Tests", runtime::testing::KEYS),
-    ]);
+    let mut parts = pulse::init::env_file::settings();
+    parts.push(("Tests", runtime::testing::KEYS));
     parts
 }
 
@@ -33,6 +26,7 @@ pub fn metrics() -> Vec<(&'static str, &'static [Metric])> {
         ("Metrics", processors::metrics::figures::METRICS),
         ("ClickHouse sink", sinks::clickhouse::figures::METRICS),
     ]);
+    parts.extend(api::metrics());
     parts
 }
 

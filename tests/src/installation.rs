@@ -1,14 +1,16 @@
 //! Real servers, and our own programs as processes on them.
 
 use std::collections::BTreeMap;
+use std::process::Output;
 use std::time::Duration;
 
 use pulse::simulator::Simulator;
-use pulse::stack::{Launch, Port, PortWish, Process, TestStack, binary};
+use pulse::stack::{KafkaOptions, Launch, Port, PortWish, Process, TestStack, binary};
 use runtime::config::Secret;
 use runtime::control::{ControlConfig, ControlWriter};
 use runtime::kafka::admin::TopicSpec;
 use runtime::kafka::{Admin, KafkaConfig, Outgoing, Publisher, PublisherSettings};
+use schemas::access::{ApiKey, KeyKind, Scope};
 use schemas::control::{Channel, ControlKey, Definition, Exchange, Feed, Kind, Limits, Tenant};
 use schemas::ids::{Stream, TenantId};
 use schemas::meter::Meter;
@@ -37,6 +39,8 @@ pub struct Installation {
     pub roles: BTreeMap<String, Role>,
     publisher: Publisher,
     writer: ControlWriter,
+    /// Where roles are reached; theirs also while they are down.
+    ports: Vec<Port>,
 }
 
 impl Installation {
@@ -45,7 +49,15 @@ impl Installation {
     /// # Panics
     /// When a server cannot be started.
     pub async fn start() -> Self {
-        let stack = TestStack::start().await.unwrap();
+        Self::start_with(|options| options).await
+    }
+
+    /// The same with a broker that differs from what tests mostly want.
+    ///
+    /// # Panics
+    /// When a server cannot be started.
+    pub async fn start_with(kafka: impl FnOnce(KafkaOptions) -> KafkaOptions) -> Self {
+        let stack = TestStack::start_with(kafka).await.unwrap();
         let kafka = KafkaConfig::plaintext(stack.kafka.brokers());
         let admin = Admin::new(&kafka).unwrap();
         admin.ensure(&[TopicSpec::control(&kafka)]).await.unwrap();
@@ -57,12 +69,18 @@ impl Installation {
             roles: BTreeMap::new(),
             publisher,
             writer,
+            ports: vec![],
         }
     }
 
     /// Where the broker is.
     pub fn kafka(&self) -> KafkaConfig {
         KafkaConfig::plaintext(self.stack.kafka.brokers())
+    }
+
+    /// What signs definitions, and what our own processes write.
+    pub fn control(&self) -> ControlConfig {
+        ControlConfig::new(Secret::new(SECRET))
     }
 
     /// Makes a tenant with its topics, limits and meters.
@@ -85,6 +103,52 @@ impl Installation {
         });
         self.define(&tenant, "self", definition).await;
         tenant
+    }
+
+    /// Defines a secret key of a tenant, and tells it.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn key(&self, tenant: &TenantId, id: &str, scopes: &[Scope]) -> String {
+        let key = api::access::secret::generate(KeyKind::Secret).unwrap();
+        let definition = ApiKey {
+            name: id.into(),
+            kind: KeyKind::Secret,
+            hash: api::access::secret::hash(&key),
+            scopes: scopes.iter().copied().collect(),
+            origins: vec![],
+            expires_at_ms: None,
+            events_per_second: None,
+        };
+        self.define(tenant, id, Definition::Key(definition)).await;
+        key
+    }
+
+    /// Starts `pulse-gateway` and tells where it takes events.
+    ///
+    /// # Panics
+    /// When it cannot be started or ends.
+    pub async fn gateway(&mut self, instance: &str, environment: &[(&str, &str)]) -> String {
+        let port = Port::claim(PortWish::Any).unwrap();
+        let address = port.address();
+        self.ports.push(port);
+        let mut all = vec![("PULSE_GATEWAY_LISTEN", address.as_str())];
+        all.extend(environment);
+        self.role("pulse-gateway", instance, &all).await;
+        address
+    }
+
+    /// Lets producers of a tenant's own write straight to Kafka, or not; its limits are the
+    /// defaults.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn let_producers_in(&self, tenant: &TenantId, direct_producers: bool) {
+        let definition = Definition::Tenant(Tenant {
+            direct_producers,
+            ..Tenant::new(tenant.as_str())
+        });
+        self.define(tenant, "self", definition).await;
     }
 
     /// Defines a tenant's feed of these markets.
@@ -315,16 +379,22 @@ impl Installation {
     /// # Panics
     /// When it does not end well.
     pub fn pulse(&self, arguments: &[&str]) -> String {
+        let output = self.pulse_ended(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// How `pulse` ends, well or not.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn pulse_ended(&self, arguments: &[&str]) -> Output {
         let mut command = std::process::Command::new(binary("pulse").unwrap());
         let nothing = self.stack.folder().join("none");
         command.arg("--data").arg(nothing).args(arguments);
         command.envs(self.stack.environment());
-        let output = command
-            .env("PULSE_CONTROL_SECRET", SECRET)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        let command = command.env("PULSE_CONTROL_SECRET", SECRET);
+        command.output().unwrap()
     }
 
     /// Waits until the metrics processes have counted every event of these tenants, who are all

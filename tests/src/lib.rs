@@ -9,9 +9,12 @@
 
 pub mod documented;
 pub mod folder;
+pub mod http;
 pub mod installation;
 pub mod market;
+pub mod python;
 pub mod recording;
+pub mod registry;
 pub mod relay;
 pub mod samples;
 pub mod tables;

@@ -81,12 +81,16 @@ pub async fn until_count(installation: &Installation, tenant: &TenantId, table: 
 /// # Panics
 /// When there is no report.
 pub async fn reconcile(installation: &Installation, tenants: &[(&TenantId, Limits)]) -> Report {
-    let mut reconciliation = Reconciliation::new(installation.kafka(), config(installation));
+    let mut reconciliation = Reconciliation::new(
+        installation.kafka(),
+        config(installation),
+        installation.control(),
+    );
     // Several buckets, files and all, also for the few rows of a test.
     reconciliation.row_count_max = 1_000;
     let tenants = tenants
         .iter()
-        .map(|(tenant, limits)| ((*tenant).clone(), limits.dates()));
+        .map(|(tenant, limits)| ((*tenant).clone(), limits.dates().into()));
     reconciliation.run(&tenants.collect()).await.unwrap()
 }
 

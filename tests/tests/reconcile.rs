@@ -158,10 +158,13 @@ async fn a_sink_that_stands_still_is_told_from_rows_that_are_missing() {
     installation
         .publish(&tenant.topic(Stream::Events).to_string(), &records)
         .await;
-    let mut reconciliation =
-        Reconciliation::new(installation.kafka(), tables::config(&installation));
+    let mut reconciliation = Reconciliation::new(
+        installation.kafka(),
+        tables::config(&installation),
+        installation.control(),
+    );
     reconciliation.patience = Duration::from_secs(2);
-    let tenants = [(tenant.clone(), LIMITS().dates())].into();
+    let tenants = [(tenant.clone(), LIMITS().dates().into())].into();
     match reconciliation.run(&tenants).await {
         Err(ReconcileError::Behind {
             topic,

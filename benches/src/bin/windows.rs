@@ -18,6 +18,8 @@ use benches::{Args, installation, process};
 use processors::metrics::step::Silence;
 use processors::metrics::{Definitions, MetricsStep, NamedMeter};
 use pulse::stack::testing::TestFolder;
+use runtime::config::Secret;
+use runtime::control::ControlConfig;
 use runtime::kafka::admin::TopicSpec;
 use runtime::kafka::{
     Admin, GroupSettings, KafkaConfig, Publisher, PublisherSettings, TransactionalSettings,
@@ -101,6 +103,7 @@ impl DefinitionSource<Definitions> for Fixed {
         }];
         Some(Definitions {
             limits: Limits::default(),
+            direct_producers: false,
             meters,
         })
     }
@@ -212,6 +215,7 @@ impl Job {
         let settings = KafkaLogSettings {
             group,
             transactional: TransactionalSettings::new(&name, Duration::from_secs(8)),
+            control: ControlConfig::new(Secret::new("a secret of the benches")),
         };
         let log: KafkaLog<ByEvents> = KafkaLog::open(kafka, &settings)?;
         let settings = WorkerSettings {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use runtime::config::{Environment, Key, Settings};
-use runtime::control::{Control, ControlConfig, ControlView};
+use runtime::control::{Control, ControlConfig, ControlView, TenantControl};
 use runtime::kafka::{KafkaConfig, Publisher};
 use runtime::service::Service;
 use schemas::control::Exchange;
@@ -202,11 +202,17 @@ fn subscriptions(exchange: Exchange, control: &Control, audience: &Audience) -> 
     let tenants = control
         .tenants()
         .filter(|(tenant, _)| audience.holds(tenant));
+    let is_direct = |control: &TenantControl| {
+        let tenant = control.tenant.as_ref();
+        tenant.is_some_and(|tenant| tenant.value.direct_producers)
+    };
+    let direct = control.tenants().filter(|(_, control)| is_direct(control));
+    let direct = direct.map(|(tenant, _)| tenant.clone()).collect();
     let feeds = tenants.flat_map(|(tenant, control)| {
         let feeds = control.feeds.values();
         feeds.map(move |feed| (tenant, &feed.value))
     });
-    Subscriptions::of(exchange, feeds)
+    Subscriptions::of(exchange, feeds).with_direct_producers(direct)
 }
 
 fn parts(
@@ -229,9 +235,15 @@ fn parts(
         url: config.url(exchange).to_owned(),
         check: feed,
         translator: Translator::new(protocol(exchange), name),
-        delivery: Delivery::new(publisher.clone(), wishes.clone(), figures.records()),
+        delivery: Delivery::new(
+            publisher.clone(),
+            config.control.clone(),
+            wishes.clone(),
+            figures.records(),
+        ),
         wishes,
         kafka: config.kafka.clone(),
+        control: config.control.clone(),
         member: service.member(),
         figures,
         health: service.health.clone(),

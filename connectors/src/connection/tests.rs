@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use runtime::config::Secret;
 use runtime::kafka::Partition;
 use runtime::kafka::reader::ReadError;
 use runtime::telemetry::Metrics;
@@ -37,6 +38,10 @@ fn wanted() -> Arc<Subscriptions> {
     Arc::new(Subscriptions::of(feed.exchange, [(&tenant, &feed)]))
 }
 
+fn control() -> ControlConfig {
+    ControlConfig::new(Secret::new("a secret of this test"))
+}
+
 async fn bench() -> (Bench, Connection) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (wish, wishes) = watch::channel(wanted());
@@ -53,9 +58,10 @@ async fn bench() -> (Bench, Connection) {
         url: format!("ws://{}", listener.local_addr().unwrap()),
         check: CHECK,
         translator: Translator::new(protocol, name),
-        delivery: Delivery::new(publisher, wishes.clone(), figures.records()),
+        delivery: Delivery::new(publisher, control(), wishes.clone(), figures.records()),
         wishes,
         kafka,
+        control: control(),
         member: "test".into(),
         figures,
         health: health.clone(),

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use runtime::config::Secret;
 use schemas::control::{Channel, Exchange, Feed};
 
 use super::*;
@@ -62,8 +63,9 @@ impl Bench {
         let counters: [Counter; 3] = Default::default();
         let lost = counters[2].clone();
         let publisher = publisher(&kafka(), "test").unwrap();
+        let control = ControlConfig::new(Secret::new("a secret of this test"));
         Self {
-            delivery: Delivery::new(publisher, wishes, counters),
+            delivery: Delivery::new(publisher, control, wishes, counters),
             wish,
             lost,
         }
@@ -84,6 +86,7 @@ impl Bench {
         self.delivery.lanes.insert(tenant(id), lane);
         Runner {
             tenant: tenant(id),
+            origin_key: OriginKey::new([0; 16]),
             publisher: self.delivery.publisher.clone(),
             parcels,
             trouble,

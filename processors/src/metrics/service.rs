@@ -120,8 +120,10 @@ impl DefinitionSource<Definitions> for ControlSource {
             version: defined.version,
             meter: schemas::meter::Meter::clone(&defined.value),
         };
+        let tenant = &control.tenant.as_ref()?.value;
         Some(Definitions {
-            limits: control.tenant.as_ref()?.value.limits,
+            limits: tenant.limits,
+            direct_producers: tenant.direct_producers,
             meters: control.meters.iter().map(meter).collect(),
         })
     }
@@ -240,6 +242,7 @@ fn open(
             &format!("{}-{member}", config.group),
             config.transaction_timeout,
         ),
+        control: config.control.clone(),
     };
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     while !service.shutdown.is_requested() {

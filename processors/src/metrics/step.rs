@@ -123,6 +123,8 @@ pub(super) struct Scratch {
     pub(super) refire: Vec<WindowKey>,
     pub(super) due: Vec<SubjectId>,
     pub(super) carries: Vec<Carry>,
+    /// Of the event's texts that a meter's aggregates are distinct of.
+    pub(super) hashes: Vec<Option<u64>>,
     pub(super) whole: Whole,
     pub(super) results: Vec<Option<Decimal>>,
 }
@@ -141,6 +143,7 @@ impl Step for MetricsStep {
             silence: Silence::Fires,
             definitions: Definitions {
                 limits: Limits::default(),
+                direct_producers: false,
                 meters: vec![],
             },
             now: BrokerTime::MIN,
@@ -177,9 +180,10 @@ impl Step for MetricsStep {
     }
 
     fn read<'a>(&self, records: &[Incoming<'a>], reads: &mut Vec<Self::Read<'a>>) {
-        let dates = self.definitions.limits.dates();
+        let rules = self.definitions.event_rules();
         let read = |record: &Incoming<'a>| -> Self::Read<'a> {
-            let (event, of) = read_event(record.value, record.appended_at, &dates)?;
+            let is_own = || record.is_own();
+            let (event, of) = read_event(record.value, record.appended_at, &rules, is_own)?;
             Ok(ReadEvent {
                 of,
                 id: identity(&event),

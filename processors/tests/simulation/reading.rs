@@ -1,6 +1,6 @@
 //! Records on their way from the simulated broker to a step, a few at a time.
 
-use runtime::step::Incoming;
+use runtime::step::{Incoming, Origin};
 use schemas::ids::Offset;
 use schemas::time::BrokerTime;
 
@@ -14,6 +14,10 @@ pub(crate) fn incoming(record: &Record) -> Incoming<'_> {
         appended_at: BrokerTime::from_ms(record.appended_ms),
         key: record.key.as_deref(),
         value: record.value.as_deref(),
+        origin: match record.is_own() {
+            true => Origin::Own,
+            false => Origin::Unknown,
+        },
     }
 }
 

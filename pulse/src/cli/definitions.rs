@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Subcommand;
-use runtime::control::{Control, ControlWriter, Defined, Written};
+use runtime::control::{Control, Defined, Written};
 use schemas::control::{ControlKey, Definition, Feed, Kind};
 use schemas::ids::TenantId;
 use schemas::meter::Meter;
@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::text::{self, Align, Table};
+use crate::definer::Definer;
 use crate::installation::Access;
 
 /// What `pulse meter` says at the end of its help.
@@ -112,8 +113,8 @@ pub async fn run(command: &DefinitionCommand, what: What, access: &Access) -> an
         }
         _ => None,
     };
-    let writer = ControlWriter::new(&access.kafka()?, &access.control()?)?;
-    let control = writer.read().await?;
+    let definer = Definer::of(access)?;
+    let control = definer.read().await?;
     match command {
         DefinitionCommand::List { tenant, json } => list(what, &control, tenant.as_ref(), *json),
         DefinitionCommand::Show { id, tenant } => {
@@ -128,12 +129,12 @@ pub async fn run(command: &DefinitionCommand, what: What, access: &Access) -> an
         DefinitionCommand::Set { id, tenant, .. } => {
             let key = key(what, id, tenant.as_ref(), access, &control)?;
             let definition = definition.context("`set` has read one")?;
-            let written = writer.put(&key, &definition).await?;
+            let written = definer.put(&key, &definition).await?;
             tell(&key, written, "defined")
         }
         DefinitionCommand::Remove { id, tenant } => {
             let key = key(what, id, tenant.as_ref(), access, &control)?;
-            let written = writer.delete(&key).await?;
+            let written = definer.delete(&key).await?;
             tell(&key, written, "removed")
         }
     }

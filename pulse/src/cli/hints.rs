@@ -6,6 +6,8 @@ use schemas::ids::TenantId;
 
 use crate::installation::access::{CLICKHOUSE_READER, READER_SECRET};
 use crate::installation::{DataFolder, RunFile};
+use crate::up::define::key_file;
+use crate::up::roles::API;
 
 /// `pulse status`, by the path by which this program was called and with the folder that is meant.
 pub fn of(folder: &DataFolder, command: &str) -> String {
@@ -52,11 +54,38 @@ pub fn after_up(folder: &DataFolder, run: &RunFile) -> String {
             "read candles by SQL",
         ));
     }
+    if let (Some(api), Some(tenant)) = (run.address_of(API), &run.tenant) {
+        commands.push((post(folder, api, tenant), "send an event of your own"));
+        commands.push((search(folder, api, tenant), "find it again"));
+    }
     let mut text = String::from("Try, in another terminal:\n");
     for (command, what) in commands {
         text.push_str(&format!("\n  # {what}\n  {command}\n"));
     }
     text
+}
+
+/// A header with the key that `pulse up` has made.
+fn key_header(folder: &DataFolder, tenant: &TenantId) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let path = folder.join(&key_file(tenant));
+    format!("-H \"X-API-Key: $(cat {})\"", short(&path, &here).display())
+}
+
+fn post(folder: &DataFolder, api: &str, tenant: &TenantId) -> String {
+    let event = "{\"event_type\": \"user_action\", \"name\": \"hello\", \
+                 \"source\": {\"service\": \"me\"}}";
+    format!(
+        "curl -s http://{api}/api/v1/ingestion/events {} -d '{event}'",
+        key_header(folder, tenant)
+    )
+}
+
+fn search(folder: &DataFolder, api: &str, tenant: &TenantId) -> String {
+    format!(
+        "curl -s 'http://{api}/api/v1/ingestion/events/search?service=me' {}",
+        key_header(folder, tenant)
+    )
 }
 
 fn candles(folder: &DataFolder, url: &str, tenant: &TenantId, is_own: bool) -> String {

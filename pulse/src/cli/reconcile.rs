@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use runtime::control::ControlWriter;
 use schemas::ids::TenantId;
-use schemas::refusal::DateLimits;
+use schemas::refusal::EventRules;
 use sinks::reconcile::{Reconciliation, Report, TableReport};
 
 use super::exit::Exit;
@@ -42,7 +42,7 @@ pub struct ReconcileArgs {
 pub async fn run(args: &ReconcileArgs, access: &Access) -> anyhow::Result<Exit> {
     let (kafka, clickhouse) = (access.kafka()?, access.clickhouse()?);
     let tenants = tenants(args, access).await?;
-    let mut reconciliation = Reconciliation::new(kafka, clickhouse);
+    let mut reconciliation = Reconciliation::new(kafka, clickhouse, access.control()?);
     reconciliation.patience = Duration::from_secs(args.patience);
     let report = reconciliation.run(&tenants).await?;
     match args.json {
@@ -55,14 +55,14 @@ pub async fn run(args: &ReconcileArgs, access: &Access) -> anyhow::Result<Exit> 
 async fn tenants(
     args: &ReconcileArgs,
     access: &Access,
-) -> anyhow::Result<BTreeMap<TenantId, DateLimits>> {
+) -> anyhow::Result<BTreeMap<TenantId, EventRules>> {
     let writer = ControlWriter::new(&access.kafka()?, &access.control()?)?;
     let control = writer.read().await?;
     let is_meant = |tenant: &TenantId| args.tenant.as_ref().is_none_or(|asked| asked == tenant);
     let mut tenants = BTreeMap::new();
     for (id, held) in control.tenants().filter(|(id, _)| is_meant(id)) {
         if let Some(tenant) = &held.tenant {
-            tenants.insert(id.clone(), tenant.value.limits.dates());
+            tenants.insert(id.clone(), tenant.value.event_rules());
         }
     }
     match (&args.tenant, tenants.is_empty()) {

@@ -9,6 +9,9 @@
 //! header says how many rounds it has made already. At [`ROUNDS_MAX`] it is left alone, unless it
 //! is forced.
 //!
+//! **Whose it is.** A record of our own goes back with the header that says so, where it can still
+//! be looked up: nothing is signed here that was not signed before.
+//!
 //! A key is what the record's own subject says, where it can be read: a record that lay in a wrong
 //! partition lands in the right one. Events are counted once whatever the number of replays, since
 //! their identity is their own.
@@ -24,6 +27,7 @@ use runtime::kafka::{
 use schemas::dead_letter::DeadLetter;
 use schemas::event::EventView;
 use schemas::ids::{Stream, TenantId, Topic};
+use schemas::origin;
 use serde::Serialize;
 
 use super::filter::Filter;
@@ -135,10 +139,28 @@ pub struct Replay {
     pub now_ms: i64,
 }
 
+/// What the headers of a letter's record say.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Headers {
+    /// Rounds that it has made.
+    rounds: i32,
+    /// What says that it is one of our own.
+    origin: Option<Vec<u8>>,
+}
+
+impl Headers {
+    fn of(record: runtime::kafka::Record<'_>) -> Self {
+        Self {
+            rounds: count(record.header(HEADER)),
+            origin: record.header(origin::HEADER).map(<[u8]>::to_vec),
+        }
+    }
+}
+
 /// The letters that go back, and the verdicts on all of them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Plan {
-    going: BTreeMap<i64, i32>,
+    going: BTreeMap<i64, Headers>,
     outcome: Outcome,
 }
 
@@ -203,28 +225,28 @@ impl Replay {
 
     /// Takes as many into the plan as it has room for, but for those that have made their rounds.
     fn fill(&self, plan: &mut Plan, going: Vec<(String, Going)>) -> Result<(), ReplayError> {
-        let rounds = self.rounds(going.iter().map(|(_, going)| going))?;
+        let mut headers = self.headers(going.iter().map(|(_, going)| going))?;
         for (topic, letter) in going {
             if plan.going.len() >= self.limit {
                 break;
             }
-            let known = rounds.get(&letter.number).copied().unwrap_or(0);
-            let rounds = known.max(letter.rounds);
-            if rounds >= ROUNDS_MAX && !self.is_forced {
+            let mut known = headers.remove(&letter.number).unwrap_or_default();
+            known.rounds = known.rounds.max(letter.rounds);
+            if known.rounds >= ROUNDS_MAX && !self.is_forced {
                 plan.note(&Verdict::Stays(TOO_OFTEN));
                 continue;
             }
             plan.note(&Verdict::Back(topic));
-            plan.going.insert(letter.number, rounds);
+            plan.going.insert(letter.number, known);
         }
         Ok(())
     }
 
-    /// How many rounds the records have made that the letters are about, as their headers say.
-    fn rounds<'a>(
+    /// The headers of the records that the letters are about.
+    fn headers<'a>(
         &self,
         going: impl Iterator<Item = &'a Going>,
-    ) -> Result<BTreeMap<i64, i32>, ReplayError> {
+    ) -> Result<BTreeMap<i64, Headers>, ReplayError> {
         let mut by_partition: BTreeMap<Partition, BTreeMap<i64, i64>> = BTreeMap::new();
         for letter in going {
             if let Some((partition, offset)) = &letter.place {
@@ -232,7 +254,7 @@ impl Replay {
                 offsets.insert(*offset, letter.number);
             }
         }
-        let mut rounds = BTreeMap::new();
+        let mut headers = BTreeMap::new();
         let admin = Admin::new(&self.kafka)?;
         for (partition, offsets) in by_partition {
             let asked = std::slice::from_ref(&partition);
@@ -247,11 +269,11 @@ impl Replay {
             let reader = Reader::open(&self.kafka, "pulse-dlq", Isolation::Uncommitted, &spans)?;
             reader.read_until(&[end], PATIENCE, |_, record| {
                 if let Some(number) = offsets.get(&record.offset()) {
-                    rounds.insert(*number, count(record.header(HEADER)));
+                    headers.insert(*number, Headers::of(record));
                 }
             })?;
         }
-        Ok(rounds)
+        Ok(headers)
     }
 
     /// Puts the planned ones back, so many a second. Blocks.
@@ -264,7 +286,7 @@ impl Replay {
         let Plan { going, mut outcome } = plan;
         let mut batch = Batch::new(publisher, rate);
         letters.each(|found| {
-            if let (Some(rounds), Verdict::Back(topic)) =
+            if let (Some(headers), Verdict::Back(topic)) =
                 (going.get(&found.number), judge(&found.letter, &self.tenant))
             {
                 let letters = self.tenant.topic(Stream::DeadLetters).to_string();
@@ -273,9 +295,10 @@ impl Replay {
                     number: found.number,
                     written_at_ms: found.written_at_ms,
                     topic,
-                    rounds: rounds.saturating_add(1),
+                    rounds: headers.rounds.saturating_add(1),
                 };
-                batch.add(Record::of(mark, &found.letter), &mut outcome);
+                let record = Record::of(mark, &found.letter, headers.origin.clone());
+                batch.add(record, &mut outcome);
             }
         })?;
         batch.send(&mut outcome);
@@ -317,12 +340,14 @@ struct Record {
     key: Option<Vec<u8>>,
     value: Vec<u8>,
     rounds: String,
+    /// What says that it is one of our own.
+    origin: Option<Vec<u8>>,
     /// What will be said of it once it is there.
     mark: Mark,
 }
 
 impl Record {
-    fn of(mark: Mark, letter: &DeadLetter<'_>) -> Self {
+    fn of(mark: Mark, letter: &DeadLetter<'_>, origin: Option<Vec<u8>>) -> Self {
         let value = letter.value.unwrap_or_default();
         let subject = EventView::decode(value)
             .ok()
@@ -331,6 +356,7 @@ impl Record {
             key: subject.or(letter.key).map(<[u8]>::to_vec),
             value: value.to_vec(),
             rounds: mark.rounds.to_string(),
+            origin,
             mark,
         }
     }
@@ -371,7 +397,12 @@ impl Batch {
         let records = std::mem::take(&mut self.records);
         let headers: Vec<_> = records
             .iter()
-            .map(|record| [(HEADER, record.rounds.as_bytes())])
+            .map(|record| {
+                let origin = record.origin.as_deref();
+                let origin = origin.map(|origin| (origin::HEADER, origin));
+                let rounds = (HEADER, record.rounds.as_bytes());
+                [rounds].into_iter().chain(origin).collect::<Vec<_>>()
+            })
             .collect();
         let outgoing: Vec<_> = records
             .iter()

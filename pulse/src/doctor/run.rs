@@ -15,6 +15,7 @@ pub async fn examine(access: &Access, own: &Own) -> Vec<Finding> {
     }
     findings.extend(caches(own));
     findings.extend(servers::kafka(access).await);
+    findings.extend(servers::guard(access).await);
     findings.push(servers::clickhouse(access).await);
     findings.push(servers::coinbase(access).await);
     findings

@@ -16,6 +16,7 @@ use crate::installation::Access;
 use crate::installation::access::AccessError;
 use crate::stack::fetch::KAFKA_VERSION;
 use crate::status::clickhouse::{self, ClickHouseAway};
+use crate::tenant::guard::{self, Guarded};
 use crate::up::reach;
 
 /// How long a server may take to answer.
@@ -47,6 +48,21 @@ pub async fn kafka(access: &Access) -> Vec<Finding> {
     tokio::task::spawn_blocking(look)
         .await
         .expect("looking does not panic")
+}
+
+/// Whether tenants' own producers are let in where nobody guards the brokers; nothing where that
+/// cannot be asked: why not is another finding.
+pub async fn guard(access: &Access) -> Option<Finding> {
+    const CHECK: &str = "direct producers";
+    let (kafka, control) = (access.kafka().ok()?, access.control().ok()?);
+    Some(match Guarded::look(&kafka, &control).await {
+        Ok(guarded) if guarded.is_sound() => Finding::ok(CHECK, guarded.to_string()),
+        Ok(guarded) => Finding::error(CHECK, guarded.to_string(), guard::MEND),
+        Err(error) => {
+            let found = format!("who may write is not known: {error}");
+            Finding::warning(CHECK, found, "see whether Kafka answers")
+        }
+    })
 }
 
 fn look_at_kafka(config: &KafkaConfig, is_ours: bool) -> Vec<Finding> {

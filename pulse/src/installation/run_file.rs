@@ -33,6 +33,9 @@ pub struct RunFile {
     pub clickhouse_url: Option<String>,
     /// True when ClickHouse is ours, so that its user and password are those of the data folder.
     pub clickhouse_is_own: bool,
+    /// `http://host:port` of the operator's routes, once a pulse-api serves them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation_url: Option<String>,
     /// The tenant that the feed writes for.
     pub tenant: Option<TenantId>,
     /// Where events come from.
@@ -133,6 +136,12 @@ impl Entry {
 }
 
 impl RunFile {
+    /// Where clients reach a process that runs here.
+    pub fn address_of(&self, name: &str) -> Option<&str> {
+        let entry = self.processes.iter().find(|entry| entry.name == name);
+        entry.map(|entry| entry.address.as_str())
+    }
+
     /// The file of this process, which has just begun.
     ///
     /// # Errors
@@ -148,6 +157,7 @@ impl RunFile {
             clickhouse_url: None,
             kafka_is_own: false,
             clickhouse_is_own: false,
+            installation_url: None,
             tenant: None,
             feed: None,
             processes: Vec::new(),

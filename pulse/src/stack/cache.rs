@@ -74,7 +74,10 @@ impl Cache {
     ///
     /// `fill` gets an empty folder; what it leaves there becomes the cache's when it succeeds and
     /// `is_whole` agrees.
-    pub(super) async fn install(
+    ///
+    /// # Errors
+    /// When the cache cannot be written, or `fill` fails.
+    pub async fn install(
         &self,
         name: &'static str,
         is_whole: impl Fn(&Path) -> bool,

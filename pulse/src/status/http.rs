@@ -1,4 +1,5 @@
-//! `GET` of a process's own port: a few bytes of HTTP, to a process of ours on this machine.
+//! A few bytes of HTTP, to a process of ours on this machine: `GET` of its own port, and the
+//! operator's routes of pulse-api.
 
 use std::io;
 use std::time::Duration;
@@ -25,17 +26,54 @@ pub struct Answer {
 /// # Errors
 /// When nobody answers in time, or what answers does not speak HTTP.
 pub async fn get(address: &str, path: &str) -> io::Result<Answer> {
-    let answer = tokio::time::timeout(ANSWER_MAX, ask(address, path)).await;
-    answer.unwrap_or_else(|_| {
-        let text = format!("no answer within {} s", ANSWER_MAX.as_secs());
-        Err(io::Error::new(io::ErrorKind::TimedOut, text))
-    })
+    // 1.0: the answer ends with the connection, and its body is not cut into chunks.
+    let text = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    within(ANSWER_MAX, ask(address, text)).await
 }
 
-async fn ask(address: &str, path: &str) -> io::Result<Answer> {
+/// A request with a JSON body, or an empty one.
+pub struct Request<'a> {
+    /// `PUT` and so on.
+    pub method: &'a str,
+    /// The path, as it goes over the wire.
+    pub path: &'a str,
+    /// The value of `Authorization`.
+    pub authorization: &'a str,
+    /// The body.
+    pub body: &'a str,
+}
+
+/// Sends `request` to `address`, a `host:port`, and waits for its answer at most `wait`.
+///
+/// # Errors
+/// When nobody answers in time, or what answers does not speak HTTP.
+pub async fn send(address: &str, request: &Request<'_>, wait: Duration) -> io::Result<Answer> {
+    let text = format!(
+        "{} {} HTTP/1.0\r\nHost: {address}\r\nAuthorization: {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{}",
+        request.method,
+        request.path,
+        request.authorization,
+        request.body.len(),
+        request.body
+    );
+    within(wait, ask(address, text)).await
+}
+
+async fn within(
+    wait: Duration,
+    answer: impl Future<Output = io::Result<Answer>>,
+) -> io::Result<Answer> {
+    tokio::time::timeout(wait, answer)
+        .await
+        .unwrap_or_else(|_| {
+            let text = format!("no answer within {} s", wait.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        })
+}
+
+async fn ask(address: &str, request: String) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(address).await?;
-    // 1.0: the answer ends with the connection, and its body is not cut into chunks.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::new();
     stream

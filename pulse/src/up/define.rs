@@ -4,15 +4,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use runtime::control::{Control, ControlConfig, ControlWriter};
+use runtime::control::Control;
 use runtime::kafka::admin::TopicSpec;
-use runtime::kafka::{Admin, Isolation, KafkaConfig, Partition};
+use runtime::kafka::{Admin, Isolation, Partition};
 use schemas::control::{Definition, Feed, Kind};
 use schemas::ids::{Stream, TenantId};
 
 use super::feed::Origin;
 use super::plan::{self, Seen, key};
-use crate::init::{self, NewTenant};
+use crate::definer::Definer;
+use crate::init::NewTenant;
+use crate::installation::{DataFolder, secret};
 
 /// How long the brokers may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -36,15 +38,10 @@ pub struct Wish {
 ///
 /// # Errors
 /// When no tenant fits, or the brokers refuse.
-pub async fn ensure(
-    kafka: &KafkaConfig,
-    control: &ControlConfig,
-    wish: &Wish,
-) -> anyhow::Result<TenantId> {
-    let admin = Admin::new(kafka)?;
-    admin.ensure(&[TopicSpec::control(kafka)]).await?;
-    let writer = ControlWriter::new(kafka, control)?;
-    let held = writer.read().await?;
+pub async fn ensure(definer: &Definer, wish: &Wish) -> anyhow::Result<TenantId> {
+    let admin = Admin::new(definer.kafka())?;
+    admin.ensure(&[TopicSpec::control(definer.kafka())]).await?;
+    let held = definer.read().await?;
     let filled = tokio::task::spawn_blocking(move || filled(&admin)).await??;
     let look = |tenant: &TenantId| Seen::of(&held, tenant, filled.contains(tenant));
     let tenant = plan::tenant(wish.origin, wish.asked.as_ref(), &wish.base, look)?;
@@ -54,19 +51,43 @@ pub async fn ensure(
             enabled: false,
             ..feed
         });
-        let _ = writer.put(&key, &paused).await?;
+        let _ = definer.put(&key, &paused).await?;
     }
     let id = wish.origin.feed_id();
-    resume(&writer, &held, &tenant, wish.origin).await?;
+    resume(definer, &held, &tenant, wish.origin).await?;
     let mut wanted = NewTenant::new(tenant.clone(), wish.name.clone());
     wanted.feeds = vec![(id.to_owned(), wish.feed.clone())];
-    init::ensure(kafka, control, &wanted).await?;
+    definer.ensure(&wanted).await?;
     Ok(tenant)
+}
+
+/// The file that holds the tenant's key, for whoever may read the folder.
+pub fn key_file(tenant: &TenantId) -> String {
+    format!("{tenant}.key")
+}
+
+/// Makes a key of the tenant that may do everything, where the folder holds none yet.
+///
+/// # Errors
+/// When it cannot be made or kept.
+pub async fn ensure_key(
+    definer: &Definer,
+    folder: &DataFolder,
+    tenant: &TenantId,
+) -> anyhow::Result<()> {
+    let path = folder.join(&key_file(tenant));
+    if path.is_file() {
+        return Ok(());
+    }
+    if let Some(key) = definer.make_key(tenant, "pulse up").await? {
+        secret::write(&path, &key)?;
+    }
+    Ok(())
 }
 
 /// A simulated feed that an earlier `up` has paused goes on; what users pause of a live feed stays.
 async fn resume(
-    writer: &ControlWriter,
+    definer: &Definer,
     held: &Control,
     tenant: &TenantId,
     origin: Origin,
@@ -76,7 +97,7 @@ async fn resume(
         (origin, held.definition(&key))
         && !feed.enabled
     {
-        let _ = writer
+        let _ = definer
             .put(
                 &key,
                 &Definition::Feed(Feed {

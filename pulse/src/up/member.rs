@@ -26,8 +26,8 @@ pub enum Member {
 pub struct Program {
     launch: Launch,
     process: Process,
-    /// Its port stays ours while it is down.
-    _port: Port,
+    /// Its ports stay ours while it is down.
+    _ports: Vec<Port>,
 }
 
 /// What is to be done about a process that ended without being told to.
@@ -44,12 +44,12 @@ impl Program {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(launch: Launch, port: Port) -> anyhow::Result<Self> {
+    pub fn start(launch: Launch, ports: Vec<Port>) -> anyhow::Result<Self> {
         let process = launch.spawn()?;
         Ok(Self {
             launch,
             process,
-            _port: port,
+            _ports: ports,
         })
     }
 }

@@ -22,12 +22,40 @@ pub const SIMULATOR: &str = "simulator";
 /// The process that reads the exchange.
 pub const CONNECTOR: &str = "pulse-coinbase";
 
-/// The programs in the order in which they are started, each with the port that it would like: who
-/// reads comes before who writes, and is stopped after it.
-const ROLES: [(&str, u16); 3] = [
-    ("pulse-clickhouse", 9103),
-    ("pulse-metrics", 9102),
-    (CONNECTOR, 9101),
+/// The process that defines tenants and answers questions.
+pub const API: &str = "pulse-api";
+/// The process that takes events and does nothing else.
+pub const GATEWAY: &str = "pulse-gateway";
+
+/// A program of ours and the ports that it would like.
+struct Role {
+    name: &'static str,
+    /// Where it tells how it is.
+    health: u16,
+    /// Where clients reach it: the setting that says so, and the port.
+    sockets: &'static [(&'static str, u16)],
+}
+
+const fn role(name: &'static str, health: u16, sockets: &'static [(&'static str, u16)]) -> Role {
+    Role {
+        name,
+        health,
+        sockets,
+    }
+}
+
+/// The programs in the order in which they are started: who reads comes before who writes, and is
+/// stopped after it. All but the first wait for the tenant, which the first one makes.
+const ROLES: [Role; 5] = [
+    role(
+        API,
+        9105,
+        &[("PULSE_API_LISTEN", 8080), ("PULSE_OPERATOR_LISTEN", 8082)],
+    ),
+    role("pulse-clickhouse", 9103, &[]),
+    role("pulse-metrics", 9102, &[]),
+    role(CONNECTOR, 9101, &[]),
+    role(GATEWAY, 9104, &[("PULSE_GATEWAY_LISTEN", 8081)]),
 ];
 
 /// How long the roles may take to be ready before the table is shown as it is.
@@ -69,7 +97,7 @@ pub fn start_simulator(
     let log = ledger.folder().log(SIMULATOR);
     let launch =
         Launch::new(std::env::current_exe()?, log).args(simulator_arguments(simulation, &address));
-    let program = Program::start(launch, port)?;
+    let program = Program::start(launch, vec![port])?;
     crew.hire(Hire {
         name: SIMULATOR,
         member: Member::Program(program),
@@ -90,26 +118,70 @@ fn simulator_arguments(simulation: &Simulation, address: &str) -> Vec<std::ffi::
     arguments
 }
 
-/// Starts every role.
+/// Starts the one that defines tenants, and waits until it can.
+///
+/// # Errors
+/// When it is not built, cannot be started, or is not ready in time.
+pub async fn start_api(crew: &mut Crew, ledger: &Ledger, tenant: &TenantId) -> anyhow::Result<()> {
+    let folder = ledger.folder().join("api").to_string_lossy().into_owned();
+    let own = vec![
+        ("PULSE_API_DATA", folder),
+        // Whoever reaches this machine's own address may try it.
+        ("PULSE_REGISTRATION", "open".to_owned()),
+    ];
+    let addresses = start_role(crew, ledger, &ROLES[0], own, tenant)?;
+    ready(ledger).await?;
+    let operator = addresses.get(1).map(|address| format!("http://{address}"));
+    ledger.change(|run| run.installation_url = operator);
+    Ok(())
+}
+
+/// Starts every other role.
 ///
 /// # Errors
 /// When a program is not built, or cannot be started.
 pub fn start(crew: &mut Crew, ledger: &Ledger, source: &Source) -> anyhow::Result<()> {
-    for (name, wish) in ROLES {
-        let port = Port::claim(PortWish::From(wish))?;
-        let address = port.address();
-        let launch = Launch::new(stack::binary(name)?, ledger.folder().log(name))
-            .envs(variables(ledger, &address))
-            .envs(connector_variables(name, source));
-        let program = Program::start(launch, port)?;
-        crew.hire(Hire {
-            name,
-            member: Member::Program(program),
-            address: address.clone(),
-            health: Some(address),
-        });
+    for role in &ROLES[1..] {
+        let own = connector_variables(role.name, source);
+        let _ = start_role(crew, ledger, role, own, &source.tenant)?;
     }
     Ok(())
+}
+
+/// Starts a role and tells where clients reach it.
+fn start_role(
+    crew: &mut Crew,
+    ledger: &Ledger,
+    role: &Role,
+    own: Vec<(&'static str, String)>,
+    tenant: &TenantId,
+) -> anyhow::Result<Vec<String>> {
+    let health = Port::claim(PortWish::From(role.health))?;
+    let health_address = health.address();
+    let mut launch = Launch::new(stack::binary(role.name)?, ledger.folder().log(role.name))
+        .envs(variables(ledger, &health_address))
+        .envs(own);
+    let (mut ports, mut addresses) = (vec![health], vec![]);
+    for (setting, wish) in role.sockets {
+        let port = Port::claim(PortWish::From(*wish))?;
+        launch = launch.env(setting, port.address());
+        addresses.push(port.address());
+        ports.push(port);
+    }
+    if !role.sockets.is_empty() {
+        let log = ledger.folder().join(&format!("{}.disk-log", role.name));
+        launch = launch
+            .env("PULSE_DISK_LOG", log)
+            .env("PULSE_REPORT_TENANT", tenant.to_string());
+    }
+    let program = Program::start(launch, ports)?;
+    crew.hire(Hire {
+        name: role.name,
+        member: Member::Program(program),
+        address: addresses.first().unwrap_or(&health_address).clone(),
+        health: Some(health_address),
+    });
+    Ok(addresses)
 }
 
 fn variables(ledger: &Ledger, address: &str) -> Vec<(&'static str, String)> {

@@ -21,6 +21,7 @@ use super::roles::{self, Simulation, Source};
 use super::servers::{self, Own};
 use super::{detach, down, reach};
 use crate::cli::hints;
+use crate::definer::Definer;
 use crate::doctor;
 use crate::installation::access::CONTROL_SECRET;
 use crate::installation::run_file::Found;
@@ -29,6 +30,7 @@ use crate::installation::{
 };
 use crate::simulator::Speed;
 use crate::status::{Survey, report};
+use crate::tenant::guard::{self, Guarded};
 
 /// What `pulse up` is told.
 #[derive(Args, Clone, Debug)]
@@ -156,10 +158,21 @@ async fn bring_up(crew: &mut Crew, ledger: &Ledger, args: &UpArgs) -> anyhow::Re
     let planned = Planned::of(args, recording, unreachable)?;
     ledger.change(|run| run.feed = Some(planned.entry.clone()));
 
-    let access = Access::of(ledger.folder().clone())?;
     let wish = planned.wish(args);
-    let tenant = define::ensure(&access.kafka()?, &access.control()?, &wish).await?;
+    // It defines the tenant, so it goes before the tenant is chosen: most often this one.
+    let reported = wish.asked.as_ref().unwrap_or(&wish.base);
+    roles::start_api(crew, ledger, reported).await?;
+    let access = Access::of(ledger.folder().clone())?;
+    let definer = Definer::of(&access)?;
+    let tenant = define::ensure(&definer, &wish).await?;
     ledger.change(|run| run.tenant = Some(tenant.clone()));
+    define::ensure_key(&definer, ledger.folder(), &tenant).await?;
+    let guarded = Guarded::look(&access.kafka()?, &access.control()?).await?;
+    anyhow::ensure!(
+        guarded.is_sound(),
+        "not started: {guarded}\n{}",
+        guard::MEND
+    );
     ledger.say(&format!("tenant {tenant}: {}", planned.entry.detail));
 
     let simulator = match &planned.simulation {

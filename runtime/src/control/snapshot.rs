@@ -60,7 +60,10 @@ pub enum Refusal {
     /// The MAC is missing or not ours.
     #[error("record does not carry this installation's MAC")]
     Unsigned,
-    /// The view holds this version already, or a later one.
+    /// The view holds just this already: whoever publishes did not learn that it had arrived.
+    #[error("version {0} is there already, word for word")]
+    Repeated(i64),
+    /// The view holds another one of this version already, or a later one.
     #[error("version {found} is not later than {held}")]
     Stale {
         /// The record's.
@@ -140,7 +143,7 @@ impl Control {
             return Err(Refusal::Unsigned);
         }
         let held = self.version(&key);
-        if record.version <= held {
+        if record.version < held {
             return Err(Refusal::Stale {
                 found: record.version,
                 held,
@@ -152,6 +155,12 @@ impl Control {
         let definition = definition
             .transpose()
             .map_err(|error| Refusal::Definition(error.to_string()))?;
+        if record.version == held {
+            return Err(match self.definition(&key) == definition {
+                true => Refusal::Repeated(held),
+                false => Refusal::Stale { found: held, held },
+            });
+        }
         self.versions.insert(key.clone(), record.version);
         let tenant = self.tenants.entry(key.tenant.clone()).or_default();
         let tenant = Arc::make_mut(tenant);

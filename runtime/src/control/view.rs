@@ -9,7 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use schemas::ids::{CONTROL_TOPIC, Offset};
 use tokio::sync::{oneshot, watch};
 
-use super::{Control, ControlConfig, OFFSET, REJECTED};
+use super::{Control, ControlConfig, OFFSET, REJECTED, Refusal};
+use crate::clock::Deadline;
 use crate::fate::{Backoff, Fate};
 use crate::health::{Condition, Health};
 use crate::kafka::reader::ReadError;
@@ -24,6 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the follower sleeps at most before it looks whether it should stop.
 const NAP: Duration = Duration::from_millis(200);
+
+/// How often the follower asks where the topic ends while nothing comes, and how long it waits for
+/// the answer. A reader that was opened while its broker woke from a long sleep was seen to hear of
+/// no record ever after: what lies there from one look to the next is read by another reader.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+const LOOK_WAIT: Duration = Duration::from_secs(1);
 
 /// Why there is no view.
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +162,7 @@ impl Follower {
         let spans = [(partition, start)];
         let reader = Reader::open(&self.kafka, &self.name, Isolation::Committed, &spans)?;
         let end = reader.watermarks(Isolation::Committed, PATIENCE)?[0].high;
+        let (mut look, mut seen_end) = (Deadline::after(LOOK_INTERVAL), 0);
         while !self.shutdown.is_requested() {
             let batch = reader.next(0)?;
             let is_empty = batch.is_empty();
@@ -176,6 +184,14 @@ impl Follower {
             if is_empty {
                 reader.wait(NAP);
             }
+            if is_empty && look.has_passed() {
+                check_progress(&reader, seen_end)?;
+                // Brokers that are away are no reason to give up the reader.
+                if let Ok(edges) = reader.watermarks(Isolation::Committed, LOOK_WAIT) {
+                    seen_end = edges[0].high;
+                }
+                look = Deadline::after(LOOK_INTERVAL);
+            }
         }
         Ok(())
     }
@@ -183,6 +199,9 @@ impl Follower {
     fn apply(&mut self, offset: Offset, key: Option<&[u8]>, value: Option<&[u8]>) {
         match self.held.apply(&self.config, offset, key, value) {
             Ok(key) => tracing::info!(%key, offset, "control changed"),
+            Err(Refusal::Repeated(version)) => {
+                tracing::debug!(version, offset, "control record repeated");
+            }
             Err(refusal) => {
                 self.rejected.inc();
                 tracing::error!(%refusal, topic = CONTROL_TOPIC, offset, "control record ignored");
@@ -194,6 +213,20 @@ impl Follower {
         self.offset.set(self.held.offset);
         self.control.store(Arc::new(self.held.clone()));
         self.changed.send_replace(self.held.offset);
+    }
+}
+
+/// Fails when the reader has not come to an end that the topic had at the last look.
+fn check_progress(reader: &Reader, end: Offset) -> Result<(), ReadError> {
+    let position = reader.position(0);
+    match position >= end {
+        true => Ok(()),
+        false => Err(ReadError::Stalled {
+            partition: Partition::new(CONTROL_TOPIC, 0),
+            position,
+            end,
+            wait_ms: u64::try_from(LOOK_INTERVAL.as_millis()).unwrap_or(u64::MAX),
+        }),
     }
 }
 

@@ -4,6 +4,8 @@
 //! changes after a topic was made, since a key's partition hangs on it; a topic that has another
 //! count, or settings on which exactness hangs, is refused and not mended.
 
+mod acl;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +23,8 @@ use super::failure::Failure;
 use super::reader::{Isolation, ReadError, Watermarks, watermarks};
 use super::record::Partition;
 use crate::fate::Fate;
+
+pub use acl::{Acl, Authorization, Operation, Resource, authorization};
 
 /// How long the cluster may take over one request.
 const REQUEST_WAIT: Duration = Duration::from_secs(30);
@@ -135,7 +139,8 @@ impl TopicSpec {
         Self::new(CONTROL_TOPIC.into(), 1, kafka).compacted()
     }
 
-    /// A topic with what all of ours have: the broker's append time, and as many replicas as asked.
+    /// A topic with what all of ours have: the broker's append time, as many replicas as asked, and
+    /// batches as their producers packed them: a broker that packs anew unpacks in its own memory.
     pub fn new(name: String, partition_count: i32, kafka: &KafkaConfig) -> Self {
         let spec = Self {
             name,
@@ -143,6 +148,7 @@ impl TopicSpec {
             settings: BTreeMap::new(),
         };
         spec.set("message.timestamp.type", "LogAppendTime")
+            .set("compression.type", "producer")
             .set("min.insync.replicas", kafka.min_in_sync_replicas)
     }
 

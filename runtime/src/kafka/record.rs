@@ -38,6 +38,13 @@ pub struct Record<'a> {
     message: &'a sys::rd_kafka_message_t,
 }
 
+impl std::fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (partition, offset) = (self.partition(), self.offset());
+        write!(f, "Record({partition}, {offset})")
+    }
+}
+
 impl<'a> Record<'a> {
     pub(super) fn new(message: &'a sys::rd_kafka_message_t) -> Self {
         Self { message }

@@ -9,11 +9,13 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use schemas::ids::{Offset, Stream, TenantId, Topic};
+use schemas::origin::OriginKey;
 use schemas::time::BrokerTime;
 
 use super::committer::Committer;
 use super::log::{Committed, Log, LogError, Outcome, Ownership, SEEK, Sealed, TOGETHER};
 use crate::clock::{self, Deadline};
+use crate::control::ControlConfig;
 use crate::fate::Fate;
 use crate::kafka::failure::Failure;
 use crate::kafka::group::GroupError;
@@ -43,16 +45,19 @@ pub struct KafkaLogSettings {
     pub group: GroupSettings,
     /// Transactions.
     pub transactional: TransactionalSettings,
+    /// What tells which records are our own.
+    pub control: ControlConfig,
 }
 
 /// The log of one kind of step.
 pub struct KafkaLog<S: Step> {
     kafka: KafkaConfig,
+    control: ControlConfig,
     /// Ends before the membership does.
     committer: Committer,
     consumer: GroupConsumer,
     admin: Admin,
-    partitions: BTreeMap<Place, Partition>,
+    partitions: BTreeMap<Place, (Partition, OriginKey)>,
     partition_counts: BTreeMap<TenantId, i32>,
     /// The brokers did not say where a log ends, and are not asked before this.
     silent_until: Option<Deadline>,
@@ -82,6 +87,7 @@ impl<S: Step> KafkaLog<S> {
         })?;
         Ok(Self {
             kafka: kafka.clone(),
+            control: settings.control.clone(),
             consumer,
             committer,
             admin,
@@ -122,7 +128,7 @@ impl<S: Step> KafkaLog<S> {
     fn partition(&self, place: &Place) -> Partition {
         self.partitions
             .get(place)
-            .cloned()
+            .map(|(partition, _)| partition.clone())
             .unwrap_or_else(|| partition(place, S::READS))
     }
 
@@ -143,7 +149,8 @@ impl<S: Step> KafkaLog<S> {
                 partition,
                 committed,
             } => {
-                self.partitions.insert(place.clone(), partition);
+                let key = self.control.origin_key(&place.tenant);
+                self.partitions.insert(place.clone(), (partition, key));
                 let committed = committed.map(|c| Committed {
                     offset: c.offset,
                     metadata: String::from_utf8_lossy(&c.metadata).into_owned(),
@@ -209,7 +216,7 @@ impl<S: Step> Log for KafkaLog<S> {
         count_max: usize,
         each: &mut dyn FnMut(&[Incoming<'_>]) -> usize,
     ) -> Result<usize, LogError> {
-        let Some(partition) = self.partitions.get(place) else {
+        let Some((partition, key)) = self.partitions.get(place) else {
             return Ok(0);
         };
         let batch = self
@@ -217,7 +224,7 @@ impl<S: Step> Log for KafkaLog<S> {
             .next(partition, count_max)
             .map_err(|error| read(&error))?;
         let mut count = 0;
-        let mut records = batch.records().map(incoming);
+        let mut records = batch.records().map(|record| Incoming::of(record, key));
         let mut few = Vec::with_capacity(TOGETHER);
         let deadline = Deadline::after(READ_MAX);
         let stopped_at = loop {
@@ -253,7 +260,7 @@ impl<S: Step> Log for KafkaLog<S> {
 
     fn is_at_end(&mut self, place: &Place) -> Result<bool, LogError> {
         self.is_alive();
-        let Some(partition) = self.partitions.get(place) else {
+        let Some((partition, _)) = self.partitions.get(place) else {
             return Ok(false);
         };
         let failed = |failure: &Failure| LogError {
@@ -372,11 +379,12 @@ impl<S: Step> Log for KafkaLog<S> {
         let spans = [(self.partition(place), Start::At(from))];
         let reader = Reader::open(&self.kafka, "replay", Isolation::Committed, &spans)
             .map_err(|error| read(&error))?;
+        let key = self.control.origin_key(&place.tenant);
         reader
             .read_until(&[to], PATIENCE, |_, record| {
                 self.is_alive_at(record.offset());
                 if record.offset() < to {
-                    each(&incoming(record));
+                    each(&Incoming::of(record, &key));
                 }
             })
             .map_err(|error| read(&error))
@@ -389,15 +397,6 @@ impl<S: Step> Log for KafkaLog<S> {
 
 fn partition(place: &Place, stream: Stream) -> Partition {
     Partition::new(&place.tenant.topic(stream).to_string(), place.partition)
-}
-
-fn incoming(record: kafka::Record<'_>) -> Incoming<'_> {
-    Incoming {
-        offset: record.offset(),
-        appended_at: BrokerTime::from_ms(record.appended_at_ms()),
-        key: record.key(),
-        value: record.value(),
-    }
 }
 
 fn group(act: &'static str, error: &GroupError) -> LogError {

@@ -2,6 +2,7 @@
 
 mod commit;
 mod said;
+mod turns;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use crate::fate::Fate;
 use crate::step::{Place, Step};
 use commit::{Committing, Progress};
 use said::Said;
+use turns::Round;
 
 /// How a worker goes about its work.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +34,10 @@ pub struct WorkerSettings {
     pub flush_changes_max: usize,
     /// How far this machine's clock may be from the broker's.
     pub skew_ms: i64,
-    /// Records read from one partition before the next has its turn.
+    /// Records read from one tenant's partitions before the next tenant has its turn.
     pub read_count_max: usize,
+    /// How long one tenant's partitions are read before the next tenant has its turn.
+    pub turn_ms: i64,
     /// How often to look for what silence has made due.
     pub tick_interval_ms: i64,
     /// How long a partition whose state does not fit its commit is tried again before it halts.
@@ -50,7 +54,8 @@ impl Default for WorkerSettings {
             flush_interval_ms: 2_000,
             flush_changes_max: 500_000,
             skew_ms: 200,
-            read_count_max: 4_096,
+            read_count_max: 16_384,
+            turn_ms: 10,
             tick_interval_ms: 20,
             restore_patience_ms: 30_000,
             output_bytes_max: 8 << 20,
@@ -105,6 +110,8 @@ pub struct Worker<S: Step, L: Log, D: DefinitionSource<S::Definitions>> {
     /// When the oldest output that waits for a commit was put.
     pending_since_ms: Option<i64>,
     next_batch: u64,
+    /// Counts the rounds of reading.
+    round_count: usize,
     said: Said,
     report: SharedReport,
 }
@@ -122,6 +129,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             control_at: None,
             pending_since_ms: None,
             next_batch: seed,
+            round_count: 0,
             said: Said::default(),
             report: SharedReport::default(),
         }
@@ -317,35 +325,13 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
     }
 
     fn read(&mut self) -> usize {
-        let mut count = 0;
-        let mut failed = vec![];
-        let is_going = self.committing.is_some();
-        for (place, partition) in &mut self.partitions {
-            // A slow commit must not make the next one larger without end.
-            let is_much = partition.step.change_count() >= self.settings.flush_changes_max;
-            if partition.is_full() || is_going && is_much {
-                continue;
-            }
-            let count_max = self.settings.read_count_max;
-            partition.is_flowing = false;
-            match self
-                .log
-                .read(place, count_max, &mut |records| partition.observe(records))
-            {
-                // An error may be told once, and nothing be read for as long as it lasts.
-                Ok(0) => {}
-                Ok(read) => {
-                    partition.is_at_end = false;
-                    partition.is_flowing = true;
-                    count += read;
-                    if self.said.settle(Some(place)) {
-                        let (tenant, partition) = (&place.tenant, place.partition);
-                        tracing::info!(%tenant, partition, "partition is read again");
-                    }
-                }
-                Err(error) => failed.push((place.clone(), error)),
-            }
-        }
+        self.round_count = self.round_count.wrapping_add(1);
+        let Round { count, failed } = turns::round(
+            &mut self.log,
+            &mut self.partitions,
+            (&self.settings, &mut self.said),
+            (self.round_count, self.committing.is_some()),
+        );
         for (place, error) in failed {
             let (tenant, partition) = (&place.tenant, place.partition);
             if error.fate == Fate::Halt {

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use runtime::clock::Deadline;
-use runtime::control::{Control, ControlView};
+use runtime::control::{Control, ControlConfig, ControlView};
 use runtime::kafka::Partition;
 use runtime::kafka::admin::{Admin, AdminError};
 use schemas::ids::{Offset, TenantId};
-use schemas::refusal::DateLimits;
+use schemas::origin::OriginKey;
+use schemas::refusal::EventRules;
 
 use super::rows::{Origin, STREAMS};
 
@@ -23,7 +24,10 @@ const LIST_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Lane {
     pub(super) partition: Partition,
     pub(super) origin: Origin,
-    pub(super) dates: DateLimits,
+    /// What its tenant's events are held to.
+    pub(super) rules: EventRules,
+    /// What tells which of them are our own.
+    pub(super) origin_key: OriginKey,
     /// The position that is outside the log, until it is known where to go on.
     pub(super) hole: Option<i64>,
 }
@@ -31,6 +35,7 @@ pub(super) struct Lane {
 /// What should be read, by the control view, and what can be, by the cluster.
 pub(super) struct Topics {
     control: ControlView,
+    config: ControlConfig,
     admin: Admin,
     /// Up to where the view was followed.
     followed: Option<Offset>,
@@ -41,9 +46,10 @@ pub(super) struct Topics {
 }
 
 impl Topics {
-    pub(super) fn new(control: ControlView, admin: Admin) -> Self {
+    pub(super) fn new(control: ControlView, config: ControlConfig, admin: Admin) -> Self {
         Self {
             control,
+            config,
             admin,
             followed: None,
             counts: BTreeMap::new(),
@@ -85,20 +91,22 @@ impl Topics {
     pub(super) fn lane(&mut self, partition: &Partition) -> Option<Lane> {
         let count = *self.counts.get(&*partition.topic)?;
         let origin = Origin::of(&partition.topic, partition.number, count)?;
-        let dates = self.dates(&origin.tenant)?;
+        let rules = self.rules(&origin.tenant)?;
+        let origin_key = self.config.origin_key(&origin.tenant);
         Some(Lane {
             partition: partition.clone(),
             origin,
-            dates,
+            rules,
+            origin_key,
             hole: None,
         })
     }
 
-    /// How far from its append a tenant's event may be dated, now.
-    pub(super) fn dates(&self, tenant: &TenantId) -> Option<DateLimits> {
+    /// What a tenant's events are held to, now.
+    pub(super) fn rules(&self, tenant: &TenantId) -> Option<EventRules> {
         let control = self.control.snapshot();
         let tenant = control.tenant(tenant)?.tenant.as_ref()?;
-        Some(tenant.value.limits.dates())
+        Some(tenant.value.event_rules())
     }
 }
 

@@ -9,7 +9,7 @@ use schemas::ids::{Stream, TenantId, Topic};
 use schemas::late::Late;
 use schemas::metric::MetricView;
 use schemas::murmur2::partition_of;
-use schemas::refusal::{DateLimits, Refusal, read_event};
+use schemas::refusal::{EventRules, Refusal, read_event};
 use schemas::wire::{DecodeError, Text};
 
 use super::cells::{Cells, Distinct};
@@ -105,12 +105,13 @@ impl Unreadable {
 pub fn read<'a>(
     origin: &Origin,
     record: &Incoming<'a>,
-    dates: &DateLimits,
+    rules: &EventRules,
 ) -> Result<Row<'a>, Refusal> {
     let value = record.value.unwrap_or_default();
     Ok(match origin.stream {
         Stream::Events => {
-            let (event, _) = read_event(record.value, record.appended_at, dates)?;
+            let is_own = || record.is_own();
+            let (event, _) = read_event(record.value, record.appended_at, rules, is_own)?;
             let expected = partition_of(event.subject.as_bytes(), origin.partition_count);
             if expected != origin.partition {
                 return Err(Refusal::WrongPartition { expected });
@@ -210,6 +211,8 @@ fn write_metric(metric: &MetricView<'_>, cells: &mut impl Cells) {
     cells.text(metric.group.as_bytes());
     cells.fixed(metric.window_ms.to_le_bytes());
     cells.fixed(metric.window_start.as_us().to_le_bytes());
+    let window_end = metric.window_end.map(|end| end.as_us().to_le_bytes());
+    cells.nullable_fixed(window_end);
     match Distinct::of(|| metric.labels.iter()) {
         Distinct::AsWritten => cells.text_map(metric.labels.len(), metric.labels.iter()),
         Distinct::Sorted(items) => cells.text_map(items.len(), items.into_iter()),
@@ -224,6 +227,10 @@ fn write_metric(metric: &MetricView<'_>, cells: &mut impl Cells) {
             cells.nullable_decimal_map(metric.values.len(), metric.values.iter());
         }
         Distinct::Sorted(items) => cells.nullable_decimal_map(items.len(), items.into_iter()),
+    }
+    match Distinct::of(|| metric.sketches.iter()) {
+        Distinct::AsWritten => cells.bytes_map(metric.sketches.len(), metric.sketches.iter()),
+        Distinct::Sorted(items) => cells.bytes_map(items.len(), items.into_iter()),
     }
 }
 

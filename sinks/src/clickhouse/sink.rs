@@ -31,8 +31,10 @@ use super::round::{Gathering, Pace, Progress, Round};
 use super::server::Server;
 use super::settings::Config;
 use super::trouble::{Source, Troubles};
+use turns::Turns;
 
 mod gather;
+mod turns;
 
 /// The consumer group.
 pub const GROUP: &str = "pulse-clickhouse";
@@ -132,8 +134,8 @@ struct Sink {
     topics: Topics,
     lanes: Vec<Lane>,
     troubles: Troubles,
-    /// Where the next look begins, so that no partition waits for all before it.
-    turn: usize,
+    /// Who is next, so that no tenant waits for all partitions of another.
+    turns: Turns,
     gathering: Gathering,
     spare: Vec<Block>,
     progress: Progress,
@@ -175,10 +177,10 @@ impl Sink {
         Ok(Self {
             consumer,
             membership: Membership::watch(&service.health),
-            topics: Topics::new(control, Admin::new(&config.kafka)?),
+            topics: Topics::new(control, config.control.clone(), Admin::new(&config.kafka)?),
             lanes: Vec::new(),
             troubles: Troubles::watch(&service.health),
-            turn: 0,
+            turns: Turns::default(),
             gathering: Gathering::default(),
             spare: Vec::new(),
             progress: Progress::default(),
@@ -236,8 +238,8 @@ impl Sink {
         tracing::info!(topic_count = topics.len(), "reads");
         self.consumer.subscribe(topics)?;
         for lane in &mut self.lanes {
-            // A tenant that is being deleted keeps its last limits until its partitions go.
-            lane.dates = self.topics.dates(&lane.origin.tenant).unwrap_or(lane.dates);
+            // A tenant that is being deleted keeps its last rules until its partitions go.
+            lane.rules = self.topics.rules(&lane.origin.tenant).unwrap_or(lane.rules);
         }
         Ok(())
     }
@@ -264,7 +266,7 @@ impl Sink {
                     let position = committed.map_or(0, |committed| committed.offset);
                     self.progress.assigned(&partition, position);
                     match self.topics.lane(&partition) {
-                        Some(lane) => self.lanes.push(lane),
+                        Some(lane) => self.add_lane(lane),
                         None => tracing::warn!(%partition, "has no tenant, and is not read"),
                     }
                     tracing::info!(%partition, position, "assigned");
@@ -278,6 +280,14 @@ impl Sink {
             }
         }
         Ok(())
+    }
+
+    /// Keeps each tenant's lanes together.
+    fn add_lane(&mut self, lane: Lane) {
+        let key = |lane: &Lane| (lane.origin.tenant.clone(), lane.partition.clone());
+        let place = key(&lane);
+        let at = self.lanes.partition_point(|held| key(held) < place);
+        self.lanes.insert(at, lane);
     }
 
     /// Takes the ends of rounds in, and commits what they made true.

@@ -72,7 +72,7 @@ impl<'a> Comparison<'a> {
         let (mut expected, mut dated) = (HashMap::new(), HashMap::<u128, Vec<Entry>>::new());
         for entry in logged {
             match entry.mark {
-                Mark::Dated => dated.entry(entry.key).or_default().push(entry),
+                Mark::Disputed => dated.entry(entry.key).or_default().push(entry),
                 Mark::Live | Mark::Deleted => cover(&mut expected, entry),
             }
         }

@@ -39,9 +39,9 @@ pub enum Mark {
     Live,
     /// A row that takes its identity back.
     Deleted,
-    /// An event that is refused for its date by the limits of today, and was perhaps not by those
-    /// of its day.
-    Dated,
+    /// An event that is refused by the limits of today, for its date or because producers of the
+    /// tenant's own write there now, and was perhaps not by those of its day.
+    Disputed,
 }
 
 impl Entry {
@@ -102,7 +102,7 @@ impl Entry {
     /// Reads what [`Self::write`] wrote.
     pub fn read(bytes: &[u8; Self::BYTES]) -> Self {
         let table = Table::ALL[usize::from(bytes[60])];
-        let mark = [Mark::Live, Mark::Deleted, Mark::Dated][usize::from(bytes[61])];
+        let mark = [Mark::Live, Mark::Deleted, Mark::Disputed][usize::from(bytes[61])];
         Self {
             key: u128::from_le_bytes(part(bytes, 0)),
             content: u128::from_le_bytes(part(bytes, 16)),
@@ -169,7 +169,7 @@ mod tests {
             appended_at_ms: i64::MIN,
             place: NOWHERE,
             table: Table::DeadLetters,
-            mark: Mark::Dated,
+            mark: Mark::Disputed,
         };
         let mut bytes = vec![];
         entry.write(&mut bytes);

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use runtime::kafka::{Isolation, KafkaConfig, Partition, Reader, Start};
 use runtime::step::Incoming;
-use schemas::refusal::DateLimits;
-use schemas::time::BrokerTime;
+use schemas::origin::OriginKey;
 use serde::Deserialize;
 
 use super::ReconcileError;
 use super::extent::Extents;
+use super::log::LENIENT;
 use super::report::{Place, TenantReport};
 use crate::clickhouse::rows::{self, Row};
 use crate::clickhouse::server::Server;
@@ -60,22 +60,15 @@ fn of_record(
         Start::At(place.offset),
     );
     let reader = Reader::open(kafka, "pulse-reconcile", Isolation::Committed, &[span])?;
-    let dates = DateLimits {
-        future_max_ms: i64::MAX,
-        past_max_ms: i64::MAX,
-    };
+    // Who wrote it makes no difference here.
+    let key = OriginKey::new([0; 16]);
     let mut identity = String::new();
     reader.read_until(&[place.offset + 1], READ_WAIT, |_, record| {
         if record.offset() != place.offset {
             return;
         }
-        let record = Incoming {
-            offset: record.offset(),
-            appended_at: BrokerTime::from_ms(record.appended_at_ms()),
-            key: record.key(),
-            value: record.value(),
-        };
-        if let Ok(row) = rows::read(&extent.origin, &record, &dates) {
+        let record = Incoming::of(record, &key);
+        if let Ok(row) = rows::read(&extent.origin, &record, &LENIENT) {
             identity = in_words(&row);
         }
     })?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use runtime::kafka::{Isolation, KafkaConfig, Reader, Start};
 use runtime::step::Incoming;
-use schemas::refusal::{DateLimits, Refusal};
-use schemas::time::BrokerTime;
+use schemas::origin::OriginKey;
+use schemas::refusal::{DateLimits, EventRules, Refusal};
 
 use super::ReconcileError;
 use super::entry::{Entry, Mark};
@@ -14,10 +14,13 @@ use super::spill::Buckets;
 use crate::clickhouse::row_binary::{RowBytes, Walk};
 use crate::clickhouse::rows::{self, Origin};
 
-/// No date is refused.
-const ANY_DATE: DateLimits = DateLimits {
-    future_max_ms: i64::MAX,
-    past_max_ms: i64::MAX,
+/// What hangs on definitions that may have changed since is not refused.
+pub(super) const LENIENT: EventRules = EventRules {
+    dates: DateLimits {
+        future_max_ms: i64::MAX,
+        past_max_ms: i64::MAX,
+    },
+    direct_producers: false,
 };
 
 /// What the log holds.
@@ -36,7 +39,7 @@ pub struct Logged {
 pub fn read(
     kafka: &KafkaConfig,
     extents: &Extents,
-    dates: &DateLimits,
+    (rules, key): (&EventRules, &OriginKey),
     entries: Buckets,
     patience: Duration,
 ) -> Result<Logged, ReconcileError> {
@@ -72,13 +75,8 @@ pub fn read(
         if record.offset() >= extent.end || written.is_err() {
             return;
         }
-        let record = Incoming {
-            offset: record.offset(),
-            appended_at: BrokerTime::from_ms(record.appended_at_ms()),
-            key: record.key(),
-            value: record.value(),
-        };
-        match entry(&extent.origin, &record, dates, extents, &mut row) {
+        let record = Incoming::of(record, key);
+        match entry(&extent.origin, &record, rules, extents, &mut row) {
             Some(entry) => written = logged.entries.push(&entry),
             None => logged.refused_count += 1,
         }
@@ -91,15 +89,18 @@ pub fn read(
 fn entry(
     origin: &Origin,
     record: &Incoming<'_>,
-    dates: &DateLimits,
+    rules: &EventRules,
     extents: &Extents,
     bytes: &mut RowBytes,
 ) -> Option<Entry> {
-    let (row, is_dated) = match rows::read(origin, record, dates) {
+    let (row, is_disputed) = match rows::read(origin, record, rules) {
         Ok(row) => (row, false),
-        Err(Refusal::Future { .. } | Refusal::Past { .. }) => {
-            (rows::read(origin, record, &ANY_DATE).ok()?, true)
-        }
+        Err(
+            Refusal::Future { .. }
+            | Refusal::Past { .. }
+            | Refusal::Reserved { .. }
+            | Refusal::Payload,
+        ) => (rows::read(origin, record, &LENIENT).ok()?, true),
         Err(_) => return None,
     };
     bytes.clear();
@@ -109,8 +110,8 @@ fn entry(
         .row(row.table().columns(), &mut cells)
         .expect("a row that was just written is whole");
     let mut entry = Entry::of(row.table(), &cells, extents);
-    if is_dated {
-        entry.mark = Mark::Dated;
+    if is_disputed {
+        entry.mark = Mark::Disputed;
     }
     Some(entry)
 }

@@ -26,12 +26,14 @@ use std::time::Duration;
 
 use runtime::clickhouse::ClickHouseConfig;
 use runtime::clock;
+use runtime::control::ControlConfig;
 use runtime::fate::Fate;
 use runtime::kafka::KafkaConfig;
 use runtime::kafka::admin::{Admin, AdminError};
 use runtime::kafka::reader::ReadError;
 use schemas::ids::TenantId;
-use schemas::refusal::DateLimits;
+use schemas::origin::OriginKey;
+use schemas::refusal::EventRules;
 
 use crate::clickhouse::failure::ServerError;
 use crate::clickhouse::server::Server;
@@ -61,6 +63,8 @@ pub struct Reconciliation {
     pub kafka: KafkaConfig,
     /// Where the tables are.
     pub clickhouse: ClickHouseConfig,
+    /// What tells which events are our own.
+    pub control: ControlConfig,
     /// How long the sink, the log or the server may make no progress.
     pub patience: Duration,
     /// Where temporary files go.
@@ -124,34 +128,34 @@ impl ReconcileError {
 
 impl Reconciliation {
     /// With what suits most machines.
-    pub fn new(kafka: KafkaConfig, clickhouse: ClickHouseConfig) -> Self {
+    pub fn new(kafka: KafkaConfig, clickhouse: ClickHouseConfig, control: ControlConfig) -> Self {
         Self {
             kafka,
             clickhouse,
+            control,
             patience: Duration::from_secs(60),
             folder: std::env::temp_dir(),
             row_count_max: 1_000_000,
         }
     }
 
-    /// Compares log and tables of these tenants; `dates` says how far from its append a tenant's
-    /// event may be dated.
+    /// Compares log and tables of these tenants, whose events are held to these rules.
     ///
     /// # Errors
     /// When there is no report to give; differences are no error, they are what it says.
     pub async fn run(
         &self,
-        tenants: &BTreeMap<TenantId, DateLimits>,
+        tenants: &BTreeMap<TenantId, EventRules>,
     ) -> Result<Report, ReconcileError> {
         let server = Server::new(&self.clickhouse, self.patience)?;
         let mut report = Report {
             at_ms: clock::now_ms(),
             tenants: Vec::new(),
         };
-        for (tenant, dates) in tenants {
+        for (tenant, rules) in tenants {
             report
                 .tenants
-                .push(self.tenant(&server, tenant, *dates).await?);
+                .push(self.tenant(&server, tenant, *rules).await?);
         }
         Ok(report)
     }
@@ -160,7 +164,7 @@ impl Reconciliation {
         &self,
         server: &Server,
         tenant: &TenantId,
-        dates: DateLimits,
+        rules: EventRules,
     ) -> Result<TenantReport, ReconcileError> {
         let admin = Admin::new(&self.kafka)?;
         let extents = Extents::fix(&admin, tenant)?;
@@ -169,7 +173,13 @@ impl Reconciliation {
             .record_count()
             .div_ceil(self.row_count_max.max(1))
             .max(1);
-        let logged = self.read_log(&extents, dates, bucket_count).await?;
+        let logged = self
+            .read_log(
+                &extents,
+                (rules, self.control.origin_key(tenant)),
+                bucket_count,
+            )
+            .await?;
         let mut shown = spill::Buckets::new(bucket_count, &self.folder)?;
         for table in Table::ALL {
             rows::read(server, &extents, table, &mut shown).await?;
@@ -189,12 +199,12 @@ impl Reconciliation {
     async fn read_log(
         &self,
         extents: &Extents,
-        dates: DateLimits,
+        (rules, key): (EventRules, OriginKey),
         bucket_count: usize,
     ) -> Result<log::Logged, ReconcileError> {
         let (kafka, extents, patience) = (self.kafka.clone(), extents.clone(), self.patience);
         let entries = spill::Buckets::new(bucket_count, &self.folder)?;
-        let read = move || log::read(&kafka, &extents, &dates, entries, patience);
+        let read = move || log::read(&kafka, &extents, (&rules, &key), entries, patience);
         tokio::task::spawn_blocking(read)
             .await
             .expect("reading the log does not panic")

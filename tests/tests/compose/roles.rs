@@ -22,6 +22,8 @@ struct Place {
     simulator: Simulator,
     /// What a user would have put into `.env`.
     variables: BTreeMap<&'static str, String>,
+    /// Ports in the place of those that the file names.
+    ports: [Port; 3],
 }
 
 impl Place {
@@ -40,13 +42,19 @@ impl Place {
             stack,
             simulator,
             variables: variables.into(),
+            ports: std::array::from_fn(|_| Port::claim(PortWish::Any).unwrap()),
         }
     }
 
     /// What is another here than in a container, and nothing else.
     fn replacements(&self) -> Vec<(&'static str, String)> {
         let simulator = self.simulator.address();
+        let [api, operator, gateway] = &self.ports;
         vec![
+            ("0.0.0.0:8080", api.address()),
+            ("0.0.0.0:8082", operator.address()),
+            ("http://api:8082", format!("http://{}", operator.address())),
+            ("0.0.0.0:8081", gateway.address()),
             ("kafka:9092", self.stack.kafka.brokers()),
             ("http://clickhouse:8123", self.stack.clickhouse.url()),
             (
@@ -75,6 +83,11 @@ impl Place {
                     unused.remove(from);
                     *value = value.replace(from, &to);
                 }
+            }
+            // Each service has a volume of its own there.
+            if value.starts_with("/data/") {
+                let own = self.stack.folder().join(format!("{}.data", role.name));
+                *value = value.replace("/data", &own.to_string_lossy());
             }
             if name == "PULSE_LISTEN" {
                 assert_eq!(value, "0.0.0.0:9101");
@@ -206,7 +219,7 @@ async fn roles_work_as_the_file_starts_them() {
         BTreeSet::new(),
         "the file has no such address any more"
     );
-    assert_eq!(running.len(), 3);
+    assert_eq!(running.len(), 5);
 
     // The candles of both markets come out at the other end.
     eventually("candles of both markets", async || {

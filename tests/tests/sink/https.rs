@@ -43,8 +43,9 @@ async fn rows_go_through_and_are_equal_to_the_log() {
     tables::until_count(&installation, &tenant, "events", COUNT).await;
 
     let clickhouse = config(&installation, &relay);
-    let reconciliation = Reconciliation::new(installation.kafka(), clickhouse);
-    let tenants = [(tenant, limits.dates())].into();
+    let reconciliation =
+        Reconciliation::new(installation.kafka(), clickhouse, installation.control());
+    let tenants = [(tenant, limits.dates().into())].into();
     let report = reconciliation.run(&tenants).await.unwrap();
     assert!(report.is_equal(), "{report:?}");
     assert_eq!(report.tenants[0].tables[0].equal_count, COUNT);
@@ -86,8 +87,8 @@ async fn a_wrong_authority_and_a_wrong_password_are_named() {
     let mut wrong = config(&installation, &relay);
     wrong.password = Some(Secret::new("wrong"));
     let tenant = installation.tenant("demo", Limits::default(), &[]).await;
-    let tenants = [(tenant, Limits::default().dates())].into();
-    let refused = Reconciliation::new(installation.kafka(), wrong);
+    let tenants = [(tenant, Limits::default().dates().into())].into();
+    let refused = Reconciliation::new(installation.kafka(), wrong, installation.control());
     // The tenant's topics are new: their brokers may not lead them yet.
     eventually("reconciliation names the password", async || {
         let refused = refused.run(&tenants).await.unwrap_err().to_string();

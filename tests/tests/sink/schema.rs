@@ -23,7 +23,14 @@ async fn two_that_start_at_once_make_one_schema() {
     for role in ["pulse-clickhouse-0", "pulse-clickhouse-1"] {
         installation.until_ready(role).await;
     }
-    let names = ["events", "metrics", "late", "dead_letters", "candles"];
+    let names = [
+        "events",
+        "metrics",
+        "late",
+        "dead_letters",
+        "candles",
+        "search",
+    ];
     let expect: Vec<_> = names
         .iter()
         .zip(1..)

@@ -80,11 +80,13 @@ impl Producers {
         let mut subjects = vec![];
         for (tenant, partition_count) in &plan.tenants {
             for at in 0..random.usize(1..=many) {
+                // A subject of ours alone, where the tenant has producers of its own.
+                let source = if at == 0 { "coinbase" } else { "exchange" };
                 let replays = random.u8(0..6) == 0;
                 subjects.push(Subject {
                     tenant: tenant.clone(),
                     partition_count: *partition_count,
-                    name: format!("exchange:M{at}-USD"),
+                    name: format!("{source}:M{at}-USD"),
                     behind_ms: match replays {
                         true => random.i64(3_600_000..86_400_000 * 200),
                         false => random.i64(0..300),
@@ -267,6 +269,15 @@ impl Producers {
         event
             .tags
             .insert("room".into(), format!("r{}", random.u8(0..9)));
+        if event.event_type == EventType::ApiCall {
+            let codes = ["200", "499", "500", "503.5", "none", "1e3"];
+            let code = codes[random.usize(0..codes.len())];
+            event.tags.insert("status_code".into(), code.into());
+            let errors = ["true", "false", "", "timeout"];
+            if let Some(error) = errors.get(random.usize(0..9)) {
+                event.tags.insert("error".into(), (*error).into());
+            }
+        }
         event.user_id = random.bool().then(|| format!("u{}", random.u8(0..30)));
         for name in ["price", "size"] {
             if random.u8(0..10) > 0 {

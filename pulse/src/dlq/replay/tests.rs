@@ -70,7 +70,7 @@ fn headers_count_rounds_and_nonsense_counts_as_none() {
 
 #[test]
 fn a_readable_event_goes_back_under_its_own_subject() {
-    let unreadable = Record::of(mark(1), &letter("pulse.demo.events"));
+    let unreadable = Record::of(mark(1), &letter("pulse.demo.events"), None);
     assert_eq!(unreadable.key.as_deref(), Some(&b"key"[..]));
     let mut bytes = Vec::new();
     let trade = crate::top::board::tests::event(
@@ -84,7 +84,7 @@ fn a_readable_event_goes_back_under_its_own_subject() {
         value: Some(&bytes),
         ..letter("pulse.demo.events")
     };
-    let record = Record::of(mark(2), &misplaced);
+    let record = Record::of(mark(2), &misplaced, None);
     assert_eq!(record.key.as_deref(), Some(&b"coinbase:BTC-USD"[..]));
     assert_eq!(record.rounds, "2");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use schemas::ids::Stream;
 
 use super::*;
-use crate::step::{Counts, Holdings, StateError};
+use crate::step::{Counts, Holdings, Origin, StateError};
 
 /// Puts a record out for everything that is due, and for each record that it observes.
 struct Alarms {
@@ -138,6 +138,7 @@ fn a_record_waits_until_the_clock_has_come_to_it() {
         appended_at: BrokerTime::from_ms(2_500),
         key: None,
         value: None,
+        origin: Origin::Unknown,
     };
     let mut told = vec![];
     while partition.observe(&[record]) == 0 {

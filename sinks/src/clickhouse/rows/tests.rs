@@ -2,18 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use runtime::step::Origin as Writer;
 use schemas::decimal::Decimal;
 use schemas::event::{Event, EventType, Severity, Source};
-use schemas::metric::{self, MetricHead};
+use schemas::metric::{self, Detail, MetricHead};
+use schemas::refusal::DateLimits;
 use schemas::time::{BrokerTime, EventTime, Span, Width};
 
 use super::*;
 use crate::clickhouse::native::Block;
 use crate::clickhouse::row_binary::{RowBytes, Walk, text_of};
 
-const DATES: DateLimits = DateLimits {
-    future_max_ms: 1_000,
-    past_max_ms: 1_000_000,
+const RULES: EventRules = EventRules {
+    dates: DateLimits {
+        future_max_ms: 1_000,
+        past_max_ms: 1_000_000,
+    },
+    direct_producers: false,
 };
 
 fn origin(stream: Stream, partition: i32) -> Origin {
@@ -28,6 +33,7 @@ fn record(value: Option<&[u8]>) -> Incoming<'_> {
         appended_at,
         key: Some(b"key"),
         value,
+        origin: Writer::Unknown,
     }
 }
 
@@ -61,7 +67,7 @@ fn home() -> i32 {
 
 /// The texts of a row's columns, those that are texts, by name.
 fn texts(origin: &Origin, record: &Incoming<'_>) -> (Table, BTreeMap<&'static str, String>) {
-    let row = read(origin, record, &DATES).unwrap();
+    let row = read(origin, record, &RULES).unwrap();
     let (table, mut bytes) = (row.table(), RowBytes::default());
     row.write(origin, record, &mut bytes);
     let mut cells = vec![];
@@ -94,7 +100,7 @@ fn an_event_that_nobody_may_use_has_no_row() {
     let mut value = vec![];
     event().encode(&mut value);
     let refusal = |partition, value| {
-        read(&origin(Stream::Events, partition), &record(value), &DATES)
+        read(&origin(Stream::Events, partition), &record(value), &RULES)
             .err()
             .map(|r| r.reason())
     };
@@ -169,12 +175,49 @@ fn both_writers_take_every_row() {
         (Stream::Late, 0, &vec![0]),
     ] {
         let (origin, record) = (origin(stream, partition), record(Some(value)));
-        let row = read(&origin, &record, &DATES).unwrap();
+        let row = read(&origin, &record, &RULES).unwrap();
         let mut block = Block::new(row.table());
         row.write(&origin, &record, &mut block);
         block.end_row();
         assert_eq!(block.row_count(), 1, "{stream:?}");
     }
+}
+
+#[test]
+fn details_of_a_metric_are_in_its_row() {
+    let start = EventTime::from_ms(60_000);
+    let gap = Width::from_ms(1_000).unwrap();
+    let head = MetricHead {
+        meter: "visits",
+        meter_version: 1,
+        group: "subject=u",
+        window: Span::starting(start, gap),
+        window_ms: 1_000,
+        is_final: true,
+        revision: 1,
+        deleted: false,
+        partial: false,
+        overflow: false,
+        event_count: 3,
+    };
+    let detail = Detail {
+        window_end: Some(EventTime::from_ms(75_000)),
+        sketches: [("p95", &[1_u8, 0xff, 0][..])].into_iter(),
+    };
+    let mut value = vec![];
+    metric::encode_detailed(&mut value, &head, [].into_iter(), [].into_iter(), detail);
+    let (origin, record) = (origin(Stream::Metrics, 0), record(Some(&value)));
+    let row = read(&origin, &record, &RULES).unwrap();
+    let (mut bytes, mut cells) = (RowBytes::default(), vec![]);
+    row.write(&origin, &record, &mut bytes);
+    let columns = row.table().columns();
+    Walk::new(bytes.as_slice())
+        .row(columns, &mut cells)
+        .unwrap();
+    let cell = |name: &str| cells[columns.iter().position(|c| c.name == name).unwrap()];
+    let end = [&[0_u8][..], &75_000_000_i64.to_le_bytes()].concat();
+    assert_eq!(cell("window_end"), end);
+    assert_eq!(cell("sketches"), b"\x01\x03p95\x03\x01\xff\x00");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Reading from the partitions in turn, around what cannot be read now and over what is gone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runtime::clock;
 use runtime::fate::Fate;
@@ -9,9 +9,9 @@ use runtime::kafka::group::GroupError;
 use runtime::kafka::reader::ReadError;
 use runtime::kafka::{Failure, Partition};
 use runtime::step::Incoming;
-use schemas::time::BrokerTime;
 
 use super::Sink;
+use super::turns::places;
 use crate::clickhouse::figures::Figures;
 use crate::clickhouse::lanes::Lane;
 use crate::clickhouse::round::Gathering;
@@ -21,8 +21,8 @@ use crate::clickhouse::trouble::Source;
 /// The health check of what left the log unread.
 const LOG_CHECK: &str = "log";
 
-/// Records that one partition may give in a row.
-const RECORDS_MAX: usize = 2_048;
+/// Records that one tenant's partitions may give before the next tenant has its turn.
+const RECORDS_MAX: usize = 4_096;
 
 /// How long the brokers may take to say where a log begins; nothing else is read meanwhile.
 const EDGE_WAIT: Duration = Duration::from_secs(1);
@@ -55,31 +55,26 @@ impl LaneError {
 }
 
 impl Sink {
-    /// Reads from each partition what it has, in turn, until enough is gathered; one that failed
-    /// is passed over for a while.
+    /// Reads from each tenant's partitions its share of what they have, in turn, until enough is
+    /// gathered; a partition that failed is passed over for a while.
     pub(super) fn gather(&mut self) -> anyhow::Result<usize> {
         let now = clock::monotonic();
         let mut read_count = 0;
-        for _ in 0..self.lanes.len() {
+        let owners: Vec<_> = self.lanes.iter().map(|lane| &lane.origin.tenant).collect();
+        for stretch in self.turns.round(&owners) {
+            let start = stretch.0.start;
+            let mut left = RECORDS_MAX;
+            for at in places(stretch) {
+                if left == 0 || self.gathering.is_full(&self.pace) {
+                    break;
+                }
+                let count = self.try_lane(at, left, now)?;
+                left -= count.min(left);
+                read_count += count;
+            }
             if self.gathering.is_full(&self.pace) {
+                self.turns.had(&self.lanes[start].origin.tenant);
                 break;
-            }
-            self.turn = (self.turn + 1) % self.lanes.len();
-            let partition = &self.lanes[self.turn].partition;
-            if self.troubles.holds_back_partition(partition, now) {
-                continue;
-            }
-            match self.read_lane() {
-                Ok(count) => read_count += count,
-                // This is said once, and nothing more comes before it is heeded.
-                Err(LaneError::Read(ReadError::OutOfRange { position, .. })) => {
-                    self.lanes[self.turn].hole = Some(position);
-                }
-                Err(error) if error.fate() == Fate::Halt => return Err(error.into()),
-                Err(error) => {
-                    let source = Source::Partition(self.lanes[self.turn].partition.clone());
-                    self.troubles.failed(source, &error, clock::monotonic());
-                }
             }
         }
         if read_count > 0 {
@@ -88,20 +83,35 @@ impl Sink {
         Ok(read_count)
     }
 
-    /// Reads what the partition whose turn it is has.
-    fn read_lane(&mut self) -> Result<usize, LaneError> {
-        if let Some(position) = self.lanes[self.turn].hole {
-            self.skip_hole(position)?;
+    /// Reads what a partition has, and notes why it gives nothing.
+    fn try_lane(&mut self, at: usize, count_max: usize, now: Instant) -> anyhow::Result<usize> {
+        let partition = &self.lanes[at].partition;
+        if self.troubles.holds_back_partition(partition, now) {
+            return Ok(0);
         }
-        let lane = &self.lanes[self.turn];
-        let batch = self.consumer.next(&lane.partition, RECORDS_MAX)?;
+        match self.read_lane(at, count_max) {
+            Ok(count) => return Ok(count),
+            // This is said once, and nothing more comes before it is heeded.
+            Err(LaneError::Read(ReadError::OutOfRange { position, .. })) => {
+                self.lanes[at].hole = Some(position);
+            }
+            Err(error) if error.fate() == Fate::Halt => return Err(error.into()),
+            Err(error) => {
+                let source = Source::Partition(self.lanes[at].partition.clone());
+                self.troubles.failed(source, &error, clock::monotonic());
+            }
+        }
+        Ok(0)
+    }
+
+    fn read_lane(&mut self, at: usize, count_max: usize) -> Result<usize, LaneError> {
+        if let Some(position) = self.lanes[at].hole {
+            self.skip_hole(at, position)?;
+        }
+        let lane = &self.lanes[at];
+        let batch = self.consumer.next(&lane.partition, count_max)?;
         for record in batch.records() {
-            let record = Incoming {
-                offset: record.offset(),
-                appended_at: BrokerTime::from_ms(record.appended_at_ms()),
-                key: record.key(),
-                value: record.value(),
-            };
+            let record = Incoming::of(record, &lane.origin_key);
             put(lane, &record, &mut self.gathering, &self.figures);
         }
         Ok(batch.count())
@@ -110,8 +120,8 @@ impl Sink {
     /// The log no longer holds what comes next: its retention took it, or it went with a topic that
     /// was made anew. There is nobody to ask for it, so it is said as loudly as can be, and what is
     /// there is read.
-    fn skip_hole(&mut self, position: i64) -> Result<(), LaneError> {
-        let lane = &mut self.lanes[self.turn];
+    fn skip_hole(&mut self, at: usize, position: i64) -> Result<(), LaneError> {
+        let lane = &mut self.lanes[at];
         let partition = &lane.partition;
         let asked = std::slice::from_ref(partition);
         let answers = self.consumer.beginnings(asked, EDGE_WAIT);
@@ -147,7 +157,7 @@ impl Sink {
 
 #[inline]
 fn put(lane: &Lane, record: &Incoming<'_>, gathering: &mut Gathering, figures: &Figures) {
-    match rows::read(&lane.origin, record, &lane.dates) {
+    match rows::read(&lane.origin, record, &lane.rules) {
         Ok(row) => {
             if let Row::Unreadable(error) = &row {
                 note_unreadable(lane, record, error, figures);

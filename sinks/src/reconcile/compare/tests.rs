@@ -226,7 +226,7 @@ fn what_is_older_than_the_retention_is_not_compared() {
 #[test]
 fn a_date_that_is_refused_today_may_have_been_taken() {
     let dated = Entry {
-        mark: Mark::Dated,
+        mark: Mark::Disputed,
         ..event(1, 100)
     };
     check(&[dated], &[event(1, 100)], "dated 1");
