@@ -68,7 +68,7 @@ pub struct Reports {
 /// One request that was answered.
 struct Report {
     method: &'static str,
-    /// The route's template; a path that is no route's would make an endpoint of every typing error.
+    /// The route's template; a path that is no route's would make an endpoint of every mistake.
     endpoint: String,
     status: u16,
     took: Duration,

@@ -73,8 +73,23 @@ fn sorted<'a>(calls: impl Iterator<Item = &'a Event>) -> Vec<i128> {
 #[track_caller]
 fn assert_close(found_ms: f64, sorted: &[i128], percent: usize) {
     let exact = sorted[(sorted.len() - 1) * percent / 100] as f64 / 1e18;
-    let error = (found_ms - exact).abs() / exact;
-    assert!(error < 0.0079, "p{percent}: {found_ms} of {exact}");
+    assert!(
+        is_close(found_ms, exact),
+        "p{percent}: {found_ms} of {exact}"
+    );
+}
+
+/// The same where ClickHouse chose the rank: it may take the one above ours.
+fn assert_merged_close(found_ms: f64, sorted: &[i128], percent: usize) {
+    let rank = (sorted.len() - 1) * percent / 100;
+    let around = [rank, (rank + 1).min(sorted.len() - 1)];
+    let exact = around.map(|rank| sorted[rank] as f64 / 1e18);
+    let is_one = exact.iter().any(|exact| is_close(found_ms, *exact));
+    assert!(is_one, "p{percent}: {found_ms} of {exact:?}");
+}
+
+fn is_close(found_ms: f64, exact: f64) -> bool {
+    (found_ms - exact).abs() / exact < 0.0079
 }
 
 /// The statement of docs/meters.md that merges the p95 of services, without its time.
@@ -154,7 +169,7 @@ async fn errors_and_latencies_are_those_of_the_calls_also_when_windows_are_merge
     assert_eq!(merged.keys().copied().collect::<Vec<_>>(), ["auth", "shop"]);
     for (service, p95_ms) in merged {
         let own = calls.iter().filter(|call| call.source.service == service);
-        assert_close(p95_ms, &sorted(own), 95);
+        assert_merged_close(p95_ms, &sorted(own), 95);
     }
     tables::assert_equal(&installation, &[(&tenant, Limits::default())]).await;
     installation.stop_all().await;

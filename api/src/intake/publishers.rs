@@ -1,9 +1,9 @@
 //! Two ways to the brokers, and which one a request takes.
 //!
 //! Alone, a record should wait for nobody; among many it is cheaper to wait 5 ms for company, since
-//! brokers and we pay by the batch. A producer's linger cannot be changed, so there are two. Between
-//! requests that are on their way at the same time nobody promises an order; one that begins after
-//! another was answered comes after it, whichever way each took.
+//! brokers and we pay by the batch. A producer's linger cannot be changed, so there are two.
+//! Between requests that are on their way at the same time nobody promises an order; one that
+//! begins after another was answered comes after it, whichever way each took.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

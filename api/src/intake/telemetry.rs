@@ -39,7 +39,11 @@ impl Intake {
     post,
     path = "/v1/traces",
     tag = "OpenTelemetry",
-    request_body(content = Vec<u8>, description = "an ExportTraceServiceRequest", content_type = "application/x-protobuf"),
+    request_body(
+        content = Vec<u8>,
+        description = "an ExportTraceServiceRequest",
+        content_type = "application/x-protobuf"
+    ),
     responses(
         (status = 200, description = "taken; partial_success says of how many spans that is not so"),
         TelemetryProblems,

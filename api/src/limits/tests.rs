@@ -1,3 +1,5 @@
+//! Limits by a clock that the test moves.
+
 use std::collections::BTreeSet;
 
 use governor::clock::FakeRelativeClock;

@@ -1,9 +1,9 @@
 //! `pulse-gateway` under wrk, on the same cores: authenticated, limited, validated, acknowledged by
 //! every in-sync replica, one outcome for each event.
 //!
-//! `gateway [--runs N] [--seconds N] [--only LOAD] [--others FOLDER]`; a load is `100x64` for instance: 100
-//! events a request over 64 connections. With `--others`, what `benches/gateways.sh` has built is
-//! measured in turn with ours, on the same broker.
+//! `gateway [--runs N] [--seconds N] [--only LOAD] [--others FOLDER]`; a load is `100x64` for
+//! instance: 100 events a request over 64 connections. With `--others`, what `benches/gateways.sh`
+//! has built is measured in turn with ours, on the same broker.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

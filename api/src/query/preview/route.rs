@@ -28,7 +28,11 @@ const SPAN_MS: i64 = 3_600_000;
     post,
     path = "/api/v1/meters/preview",
     tag = "meters",
-    request_body(content = serde_json::Value, description = "a meter without an id", content_type = "application/json"),
+    request_body(
+        content = serde_json::Value,
+        description = "a meter without an id",
+        content_type = "application/json"
+    ),
     responses(
         (status = 200, description = "its windows", body = Preview),
         PreviewProblems,
