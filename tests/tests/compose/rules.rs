@@ -235,8 +235,10 @@ fn roles_of_ours_share_one_image_and_know_each_of_their_settings() {
     assert_eq!(
         names,
         [
+            "pulse-api",
             "pulse",
             "pulse-coinbase",
+            "pulse-gateway",
             "pulse-metrics",
             "pulse-clickhouse"
         ]
