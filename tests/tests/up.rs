@@ -15,13 +15,15 @@ use tests::folder::Folder;
 use tests::recording::Recording;
 use tests::{eventually, topic};
 
-const PROCESSES: [&str; 6] = [
+const PROCESSES: [&str; 8] = [
     "kafka",
     "clickhouse",
     "simulator",
     "pulse-coinbase",
     "pulse-metrics",
     "pulse-clickhouse",
+    "pulse-api",
+    "pulse-gateway",
 ];
 
 fn process<'a>(status: &'a Value, name: &str) -> &'a Value {
@@ -103,7 +105,12 @@ async fn what_is_up_is_shown_kept_alive_taken_down_and_goes_on() {
         let row = row.unwrap_or_else(|| panic!("no row of {name} in:\n{said}"));
         assert!(row.contains("127.0.0.1:"), "{row}");
     }
-    for command in ["pulse top", "pulse status", "pulse.candles"] {
+    for command in [
+        "pulse top",
+        "pulse status",
+        "pulse.candles",
+        "events/search",
+    ] {
         assert!(said.contains(command), "{command} in:\n{said}");
     }
 
