@@ -8,7 +8,7 @@
 //! is stored.
 //!
 //! **What is on the disk.** A folder holds [segments](segment) of a fixed greatest size, each a row
-//! of [entries](entry) with checksums, the [position](position) up to which everything was settled,
+//! of [entries](entry) with checksums, the [position] up to which everything was settled,
 //! and a lock: one process per folder. A request lies whole in one segment, so a crash leaves all
 //! of its records or none: what a crash cut off at the log's end is cut back to the last whole
 //! request when the log is opened. Damage before that costs the entries that it hits: an entry

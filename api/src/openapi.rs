@@ -73,7 +73,13 @@ fn describe(operation: &mut Value, needs: Needs) {
         json!({"description": description, "content": content})
     };
     let scope = match needs {
-        Needs::Nothing | Needs::Installation => return,
+        Needs::Nothing | Needs::Installation => {
+            // Whatever the part says of keys that it does not ask for.
+            if let Some(operation) = operation.as_object_mut() {
+                operation.remove("security");
+            }
+            return;
+        }
         Needs::Key(scope) | Needs::KeyOrBody(scope) => scope.as_str(),
     };
     operation["security"] = json!([{"key": [scope]}, {"bearer": [scope]}]);

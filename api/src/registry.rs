@@ -148,9 +148,9 @@ pub fn routes() -> Vec<Served> {
         ),
         served(Method::GET, "/registry/schemas/types", get(types)),
         served(Method::GET, "/registry/config", get(config)),
-        served(Method::GET, "/registry/config/{subject}", get(config)),
+        served(Method::GET, "/registry/config/{subject}", get(config_of)),
         served(Method::GET, "/registry/mode", get(mode)),
-        served(Method::GET, "/registry/mode/{subject}", get(mode)),
+        served(Method::GET, "/registry/mode/{subject}", get(mode_of)),
         served(
             Method::GET,
             "/registry/associations/resources/{namespace}/{name}",
@@ -327,11 +327,27 @@ async fn config() -> Response {
     })
 }
 
+/// The same for one subject, whichever it is.
+#[utoipa::path(get, path = "/registry/config/{subject}", tag = "registry",
+    params(("subject" = String, Path, description = "Any.")),
+    responses((status = 200, body = Compatibility, content_type = MEDIA_TYPE)))]
+async fn config_of() -> Response {
+    config().await
+}
+
 /// Whether schemas may be registered; the same for every subject.
 #[utoipa::path(get, path = "/registry/mode", tag = "registry",
     responses((status = 200, body = Mode, content_type = MEDIA_TYPE)))]
 async fn mode() -> Response {
     answer(Mode { mode: "READONLY" })
+}
+
+/// The same for one subject, whichever it is.
+#[utoipa::path(get, path = "/registry/mode/{subject}", tag = "registry",
+    params(("subject" = String, Path, description = "Any.")),
+    responses((status = 200, body = Mode, content_type = MEDIA_TYPE)))]
+async fn mode_of() -> Response {
+    mode().await
 }
 
 /// Subjects that a topic has beside `<topic>-value`: none, so that a serializer takes that.
@@ -361,7 +377,9 @@ async fn associations() -> Response {
         versions_by_id,
         types,
         config,
+        config_of,
         mode,
+        mode_of,
         associations,
     ),
     components(schemas(

@@ -258,7 +258,7 @@ impl<'a> Draft<'a> {
             faults.push(FieldFault::new(place, reason));
         }
         if is_connectors_subject(subject) {
-            let reason = "begins with an exchange's name and a colon, and such subjects are its \
+            let reason = "begins with an exchange's name or pulse and a colon, and such subjects are its \
                           connector's";
             faults.push(FieldFault::new(place, reason));
         }

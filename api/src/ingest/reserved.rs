@@ -22,12 +22,13 @@ pub(super) fn is_reserved_type(event_type: EventType) -> bool {
     matches!(event_type, EventType::Gap | EventType::Candle)
 }
 
-/// True of a subject that is a connector's: `coinbase:BTC-USD`.
+/// What the platform's own subjects begin with.
+const PLATFORM: &str = "pulse";
+
+/// True of a subject that is a connector's or the platform's: `coinbase:BTC-USD`, `pulse:limits`.
 pub(super) fn is_connectors_subject(subject: &str) -> bool {
-    EXCHANGES.iter().any(|exchange| {
-        let rest = subject.strip_prefix(exchange);
-        rest.is_some_and(|rest| rest.starts_with(':'))
-    })
+    let source = subject.split_once(':').map(|(source, _)| source);
+    source.is_some_and(|source| source == PLATFORM || EXCHANGES.contains(&source))
 }
 
 /// True of a service or subject in whose name only the platform may say how it is: `coinbase`,
@@ -36,7 +37,7 @@ pub(super) fn is_platforms(name: &str) -> bool {
     if EXCHANGES.contains(&name) || is_connectors_subject(name) {
         return true;
     }
-    let rest = name.strip_prefix("pulse");
+    let rest = name.strip_prefix(PLATFORM);
     rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric()))
 }
 

@@ -136,10 +136,8 @@ mod tests {
         assert_eq!(units(&headers(Some(30_000), None)), 1);
         assert_eq!(units(&headers(Some(1_000_000), None)), 31);
         assert_eq!(units(&headers(Some(3_000), Some("gzip"))), 1);
-        assert_eq!(
-            units(&headers(Some(1_000_000), Some("zstd"))),
-            UNITS_LARGEST
-        );
+        assert_eq!(units(&headers(Some(1_000_000), Some("zstd"))), 306);
+        assert_eq!(units(&headers(Some(2_000_000), Some("br"))), UNITS_LARGEST);
         assert_eq!(units(&headers(None, None)), UNITS_LARGEST);
         assert_eq!(units(&headers(Some(u64::MAX), Some("br"))), UNITS_LARGEST);
     }

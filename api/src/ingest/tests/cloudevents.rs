@@ -96,7 +96,7 @@ fn what_is_missing_is_named_as_cloudevents_names_it() {
     /specversion is missing, or no version that is known
     /data_base64 must be a text in base64
     /id needs a timestamp beside it: without one a retry could not be told from a new event
-    /source begins with an exchange's name and a colon, and such subjects are its connector's
+    /source begins with an exchange's name or pulse and a colon, and such subjects are its connector's
     "#);
 }
 
