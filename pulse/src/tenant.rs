@@ -1,6 +1,6 @@
 //! `pulse tenant`: producers of a tenant's own, and what they may do on the brokers.
 //!
-//! Read in this order: [`rights`], [`guard`], [`run`].
+//! Read in this order: [`rights`], [`guard`], [`mod@run`].
 
 pub mod rights;
 

@@ -29,6 +29,7 @@ async fn two_that_start_at_once_make_one_schema() {
         "late",
         "dead_letters",
         "candles",
+        "metric_details",
         "search",
     ];
     let expect: Vec<_> = names

@@ -103,7 +103,7 @@ async fn what_somebody_else_writes_to_the_topic_does_not_last() {
     desk.store.look_now();
     desk.until("the store has won", |control| {
         let meters = &control.tenant(&tenant).unwrap().meters;
-        meters.len() == 1
+        meters.len() == 2
             && meters
                 .get("candles")
                 .is_some_and(|meter| meter.version == 3)
