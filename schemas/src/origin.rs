@@ -1,7 +1,7 @@
 //! Which records are PulseStream's own: a keyed MAC in a header, where producers of a tenant's own
 //! write to the same topic.
 //!
-//! What [`crate::refusal::is_reserved`] names carries it, and nothing else. The key is the
+//! What [`crate::refusal::reserved`] names carries it, and nothing else. The key is the
 //! tenant's, so a record of one is nothing under another. A record that is copied with its header
 //! is the same record: its key, value and identity are what they were, and it is a duplicate.
 

@@ -45,7 +45,7 @@ impl Intake {
         content_type = "application/x-protobuf"
     ),
     responses(
-        (status = 200, description = "taken; partial_success says of how many spans that is not so"),
+        (status = 200, description = "taken; partial_success has the others"),
         TelemetryProblems,
     )
 )]
@@ -60,7 +60,7 @@ async fn traces(State(intake): State<Intake>, caller: Caller, request: Request) 
     tag = "OpenTelemetry",
     request_body(content = Vec<u8>, description = "an ExportLogsServiceRequest", content_type = "application/x-protobuf"),
     responses(
-        (status = 200, description = "taken; partial_success says of how many records that is not so"),
+        (status = 200, description = "taken; partial_success has the others"),
         TelemetryProblems,
     )
 )]
