@@ -38,6 +38,8 @@ impl Decimal {
     pub const ZERO: Self = Self(0);
     /// 1.
     pub const ONE: Self = Self(ONE);
+    /// The largest.
+    pub const MAX: Self = Self(MAX);
 
     /// From units of 10⁻¹⁸; `None` beyond 38 digits.
     pub const fn from_units(units: i128) -> Option<Self> {

@@ -4,7 +4,7 @@
 //! function here gives the same answer on every machine, today and in a replay next year.
 //!
 //! Read in this order: [`ids`], [`time`], [`decimal`], [`total`], [`event`], [`refusal`],
-//! [`metric`], [`meter`], [`access`], [`tier`], [`control`], [`wire`].
+//! [`sketch`], [`metric`], [`meter`], [`access`], [`tier`], [`control`], [`wire`].
 
 pub mod ids;
 pub mod murmur2;
@@ -19,6 +19,7 @@ pub mod event;
 pub mod refusal;
 
 pub mod metric;
+pub mod sketch;
 
 pub mod book;
 pub mod dead_letter;

@@ -32,6 +32,44 @@ pub fn encode<'a>(
     values: impl ExactSizeIterator<Item = (&'a str, Option<Decimal>)>,
 ) {
     frame(out, SchemaId::Metric);
+    put_body(out, head, labels, values);
+}
+
+/// What a metric says beside its values.
+#[derive(Clone, Debug)]
+pub struct Detail<S> {
+    /// Where the window ends, for a session.
+    pub window_end: Option<EventTime>,
+    /// The sketches' bytes, by the names of aggregates.
+    pub sketches: S,
+}
+
+/// Appends the framed record of a metric with what only the schema of details has room for.
+///
+/// # Panics
+/// As [`encode`].
+pub fn encode_detailed<'a>(
+    out: &mut Vec<u8>,
+    head: &MetricHead<'_>,
+    labels: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
+    values: impl ExactSizeIterator<Item = (&'a str, Option<Decimal>)>,
+    detail: Detail<impl ExactSizeIterator<Item = (&'a str, &'a [u8])>>,
+) {
+    frame(out, SchemaId::MetricDetail);
+    put_body(out, head, labels, values);
+    avro::put_optional_long(out, detail.window_end.map(EventTime::as_us));
+    avro::put_items(out, detail.sketches, |out, (name, bytes)| {
+        avro::put_bytes(out, name.as_bytes());
+        avro::put_bytes(out, bytes);
+    });
+}
+
+fn put_body<'a>(
+    out: &mut Vec<u8>,
+    head: &MetricHead<'_>,
+    labels: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
+    values: impl ExactSizeIterator<Item = (&'a str, Option<Decimal>)>,
+) {
     avro::put_bytes(out, head.meter.as_bytes());
     avro::put_long(out, head.meter_version);
     avro::put_bytes(out, head.group.as_bytes());
@@ -63,7 +101,8 @@ pub fn encode<'a>(
     });
 }
 
-/// A metric inside a record. Each field's meaning is in `avro/metric.avsc`.
+/// A metric inside a record of either schema. Each field's meaning is in `avro/metric_detail.avsc`;
+/// what `avro/metric.avsc` has no room for is absent or empty in its records.
 #[derive(Clone, Copy, Debug)]
 #[expect(missing_docs, reason = "the schema documents the fields")]
 pub struct MetricView<'a> {
@@ -80,6 +119,8 @@ pub struct MetricView<'a> {
     pub overflow: bool,
     pub event_count: u64,
     pub values: Values<'a>,
+    pub window_end: Option<EventTime>,
+    pub sketches: Sketches<'a>,
 }
 
 impl<'a> MetricView<'a> {
@@ -88,9 +129,14 @@ impl<'a> MetricView<'a> {
     /// # Errors
     /// Whatever the schema does not allow; never a panic, whatever the bytes.
     pub fn decode(value: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(unframe(value, SchemaId::Metric)?);
+        let is_detailed = value.starts_with(&SchemaId::MetricDetail.head());
+        let schema = match is_detailed {
+            true => SchemaId::MetricDetail,
+            false => SchemaId::Metric,
+        };
+        let mut reader = Reader::new(unframe(value, schema)?);
         let r = &mut reader;
-        let view = Self {
+        let mut view = Self {
             meter: r.text("meter")?,
             meter_version: r.long("meter_version")?,
             group: r.text("group")?,
@@ -109,7 +155,13 @@ impl<'a> MetricView<'a> {
                 }
             })?,
             values: Values(r.items("values")?),
+            window_end: None,
+            sketches: Sketches::NONE,
         };
+        if is_detailed {
+            view.window_end = r.optional_long("window_end")?.map(EventTime::from_us);
+            view.sketches = r.items("sketches")?;
+        }
         reader.end()?;
         Ok(view)
     }
@@ -128,6 +180,10 @@ fn width(reader: &mut Reader<'_>) -> Result<i64, DecodeError> {
 
 /// A group's names and values.
 pub type Labels<'a> = Items<'a, (Text<'a>, Text<'a>)>;
+
+/// A window's sketches, by the names of the aggregates that are read from them; their bytes are
+/// for [`crate::sketch::Sketch::decode`].
+pub type Sketches<'a> = Items<'a, (Text<'a>, &'a [u8])>;
 
 /// A window's aggregates.
 #[derive(Clone, Copy)]

@@ -18,17 +18,20 @@ pub enum SchemaId {
     DeadLetter,
     /// `control.avsc`
     Control,
+    /// `metric_detail.avsc`
+    MetricDetail,
 }
 
 impl SchemaId {
     /// Every released schema.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Event,
         Self::Metric,
         Self::Book,
         Self::Late,
         Self::DeadLetter,
         Self::Control,
+        Self::MetricDetail,
     ];
 
     /// The number in the frame.
@@ -40,6 +43,7 @@ impl SchemaId {
             Self::Late => 4,
             Self::DeadLetter => 5,
             Self::Control => 6,
+            Self::MetricDetail => 7,
         }
     }
 
@@ -58,6 +62,7 @@ impl SchemaId {
             Self::Late => include_str!("../../avro/late.avsc"),
             Self::DeadLetter => include_str!("../../avro/dead_letter.avsc"),
             Self::Control => include_str!("../../avro/control.avsc"),
+            Self::MetricDetail => include_str!("../../avro/metric_detail.avsc"),
         }
     }
 }

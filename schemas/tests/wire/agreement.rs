@@ -64,7 +64,12 @@ fn arrays_and_maps_may_come_in_any_blocks() {
             1..4,
         )
     };
-    for id in [SchemaId::Event, SchemaId::Metric, SchemaId::Book] {
+    for id in [
+        SchemaId::Event,
+        SchemaId::Metric,
+        SchemaId::MetricDetail,
+        SchemaId::Book,
+    ] {
         runner()
             .run(
                 &(any_value(reference::schema(id)), blocks()),

@@ -9,7 +9,7 @@ use schemas::dead_letter::DeadLetter;
 use schemas::decimal::Decimal;
 use schemas::event::{self, EventHead, EventView, Severity};
 use schemas::late::Late;
-use schemas::metric::{self, MetricHead, MetricView};
+use schemas::metric::{self, Detail, MetricHead, MetricView};
 use schemas::time::{BrokerTime, EventTime, Span, Width};
 use schemas::wire::{DecodeError, SchemaId, Text};
 
@@ -20,6 +20,7 @@ pub(crate) fn decode(id: SchemaId, record: &[u8]) -> Result<Value, DecodeError> 
     match id {
         SchemaId::Event => EventView::decode(record).map(|view| event_value(&view)),
         SchemaId::Metric => MetricView::decode(record).map(|view| metric_value(&view)),
+        SchemaId::MetricDetail => MetricView::decode(record).map(|view| detail_value(&view)),
         SchemaId::Book => BookView::decode(record).map(book_value),
         SchemaId::Late => Late::decode(record).map(|late| late_value(&late)),
         SchemaId::DeadLetter => DeadLetter::decode(record).map(|letter| letter_value(&letter)),
@@ -33,7 +34,7 @@ pub(crate) fn encode(id: SchemaId, value: &Value) -> Vec<u8> {
     let fields = Fields::of(value);
     match id {
         SchemaId::Event => encode_event(&fields, &mut out),
-        SchemaId::Metric => encode_metric(&fields, &mut out),
+        SchemaId::Metric | SchemaId::MetricDetail => encode_metric(id, &fields, &mut out),
         SchemaId::Book => encode_book(&fields, &mut out),
         SchemaId::Late => encode_late(&fields, &mut out),
         SchemaId::DeadLetter => encode_letter(&fields, &mut out),
@@ -270,7 +271,18 @@ fn metric_value(view: &MetricView<'_>) -> Value {
     ])
 }
 
-fn encode_metric(fields: &Fields<'_>, out: &mut Vec<u8>) {
+fn detail_value(view: &MetricView<'_>) -> Value {
+    let Value::Record(mut fields) = metric_value(view) else {
+        unreachable!("a metric is a record");
+    };
+    let bytes = |bytes: &[u8]| Value::Bytes(bytes.to_vec());
+    let sketches = view.sketches.iter();
+    fields.push(("window_end".into(), optional(view.window_end, instant)));
+    fields.push(("sketches".into(), map(sketches, bytes)));
+    Value::Record(fields)
+}
+
+fn encode_metric(id: SchemaId, fields: &Fields<'_>, out: &mut Vec<u8>) {
     let window_ms = fields.long("window_ms");
     let width = Width::from_ms(window_ms).unwrap();
     let head = MetricHead {
@@ -288,7 +300,15 @@ fn encode_metric(fields: &Fields<'_>, out: &mut Vec<u8>) {
     };
     let labels = fields.map("labels", text_of);
     let values = fields.map("values", |value| optional_of(value, decimal_of));
-    metric::encode(out, &head, labels.into_iter(), values.into_iter());
+    let (labels, values) = (labels.into_iter(), values.into_iter());
+    if id == SchemaId::Metric {
+        return metric::encode(out, &head, labels, values);
+    }
+    let detail = Detail {
+        window_end: fields.optional("window_end", |us| EventTime::from_us(long_of(us))),
+        sketches: fields.map("sketches", bytes_of).into_iter(),
+    };
+    metric::encode_detailed(out, &head, labels, values, detail);
 }
 
 fn book_value(view: BookView<'_>) -> Value {

@@ -15,7 +15,8 @@ use schemas::dead_letter::DeadLetter;
 use schemas::decimal::Decimal;
 use schemas::event::{Event, EventType, Severity, Source};
 use schemas::late::Late;
-use schemas::metric::{self, MetricHead};
+use schemas::metric::{self, Detail, MetricHead};
+use schemas::sketch::{Distinct, Quantiles, Sketch};
 use schemas::time::{BrokerTime, EventTime, Span, Width};
 use schemas::wire::{SchemaId, Text};
 
@@ -23,7 +24,7 @@ use crate::fingerprint::fingerprint;
 use crate::{codecs, reference};
 
 /// Each released schema, its files, and the CRC-64-AVRO of its parsing canonical form.
-pub(crate) const RELEASED: [(SchemaId, &str, u64); 6] = [
+pub(crate) const RELEASED: [(SchemaId, &str, u64); 7] = [
     (SchemaId::Event, "1-event-v1", 0xe5e7_0442_2ca8_beb4),
     (SchemaId::Metric, "2-metric-v1", 0xbb09_648d_c50c_c049),
     (SchemaId::Book, "3-book-v1", 0x7b94_72cb_986b_1615),
@@ -34,6 +35,11 @@ pub(crate) const RELEASED: [(SchemaId, &str, u64); 6] = [
         0x0638_258b_0315_b8b8,
     ),
     (SchemaId::Control, "6-control-v1", 0xfdcc_c537_9c0e_65b8),
+    (
+        SchemaId::MetricDetail,
+        "7-metric_detail-v1",
+        0x2dc0_3a00_07cc_1b20,
+    ),
 ];
 
 fn file(name: &str) -> PathBuf {
@@ -156,6 +162,7 @@ fn written(id: SchemaId) -> BTreeMap<String, Vec<u8>> {
         SchemaId::Late => vec![("one", written_by(|out| late().encode(out)))],
         SchemaId::DeadLetter => letters(),
         SchemaId::Control => controls(),
+        SchemaId::MetricDetail => details(),
     };
     let records = records.into_iter();
     records
@@ -292,6 +299,55 @@ fn metrics() -> Vec<(&'static str, Vec<u8>)> {
             "open",
             written_by(|out| metric::encode(out, &open, [].into_iter(), [].into_iter())),
         ),
+    ]
+}
+
+fn details() -> Vec<(&'static str, Vec<u8>)> {
+    let gap = Width::from_ms(1_800_000).unwrap();
+    let session = MetricHead {
+        meter: "visits",
+        meter_version: 2,
+        group: "subject=user-42",
+        window: Span::starting(OCCURRED_AT, gap),
+        window_ms: 1_800_000,
+        is_final: true,
+        revision: 2,
+        deleted: false,
+        partial: false,
+        overflow: false,
+        event_count: 3,
+    };
+    let mut quantiles = Quantiles::default();
+    let values = ["-1", "0", "12.5", "12.5"].into_iter();
+    values.for_each(|value| quantiles.add(number(value)));
+    let mut distinct = Distinct::default();
+    [7, 1 << 60].iter().for_each(|hash| distinct.add(*hash));
+    let sketches = [
+        ("p95", Sketch::Quantiles(quantiles)),
+        ("pages", Sketch::Distinct(distinct)),
+    ];
+    let sketches = sketches.map(|(name, sketch)| (name, written_by(|out| sketch.encode(out))));
+    let full = Detail {
+        window_end: Some(RECEIVED_AT),
+        sketches: sketches
+            .iter()
+            .map(|(name, bytes)| (*name, bytes.as_slice())),
+    };
+    let empty = Detail {
+        window_end: None,
+        sketches: [].into_iter(),
+    };
+    let labels = || [("subject", "user-42")].into_iter();
+    let values = || [("p95", Some(number("12.5"))), ("pages", None)].into_iter();
+    let write = |out: &mut Vec<u8>| {
+        metric::encode_detailed(out, &session, labels(), values(), full);
+    };
+    let write_empty = |out: &mut Vec<u8>| {
+        metric::encode_detailed(out, &session, labels(), values(), empty);
+    };
+    vec![
+        ("session", written_by(write)),
+        ("empty", written_by(write_empty)),
     ]
 }
 

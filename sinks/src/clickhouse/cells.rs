@@ -21,7 +21,13 @@ pub trait Cells {
     fn nullable_fixed<const N: usize>(&mut self, value: Option<[u8; N]>);
 
     /// A cell of [`super::table::Kind::TextMap`]; each name once.
-    fn text_map<'a>(&mut self, count: usize, items: impl Iterator<Item = (Text<'a>, Text<'a>)>);
+    #[inline]
+    fn text_map<'a>(&mut self, count: usize, items: impl Iterator<Item = (Text<'a>, Text<'a>)>) {
+        self.bytes_map(count, items.map(|(name, text)| (name, text.as_bytes())));
+    }
+
+    /// The same of any bytes.
+    fn bytes_map<'a>(&mut self, count: usize, items: impl Iterator<Item = (Text<'a>, &'a [u8])>);
 
     /// A cell of [`super::table::Kind::DecimalMap`]; each name once.
     fn decimal_map<'a>(&mut self, count: usize, items: impl Iterator<Item = (Text<'a>, Decimal)>);

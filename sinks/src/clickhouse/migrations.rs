@@ -40,12 +40,13 @@ macro_rules! migration {
 }
 
 /// The schema of this program.
-pub const ALL: [Migration; 5] = [
+pub const ALL: [Migration; 6] = [
     migration!(1, "0001", "events"),
     migration!(2, "0002", "metrics"),
     migration!(3, "0003", "late"),
     migration!(4, "0004", "dead_letters"),
     migration!(5, "0005", "candles"),
+    migration!(6, "0006", "metric_details"),
 ];
 
 const JOURNAL: &str = "
@@ -192,11 +193,11 @@ mod tests {
     fn only_what_is_missing_is_applied() {
         assert_eq!(missing(&[], &ALL).unwrap(), ALL);
         assert_eq!(missing(&journal(2), &ALL).unwrap(), ALL[2..]);
-        assert_eq!(missing(&journal(5), &ALL).unwrap(), []);
+        assert_eq!(missing(&journal(6), &ALL).unwrap(), []);
         // A hole, as two processes may leave it that were both killed.
         assert_eq!(
             missing(&journal(3)[1..], &ALL).unwrap(),
-            [ALL[0], ALL[3], ALL[4]]
+            [ALL[0], ALL[3], ALL[4], ALL[5]]
         );
     }
 

@@ -182,9 +182,9 @@ impl Cells for Block {
     }
 
     #[inline]
-    fn text_map<'a>(&mut self, count: usize, items: impl Iterator<Item = (Text<'a>, Text<'a>)>) {
+    fn bytes_map<'a>(&mut self, count: usize, items: impl Iterator<Item = (Text<'a>, &'a [u8])>) {
         self.map(Kind::TextMap, count, items, |buffer, value| {
-            put_text(&mut buffer.values, value.as_bytes());
+            put_text(&mut buffer.values, value);
             value.len() + 1
         });
     }

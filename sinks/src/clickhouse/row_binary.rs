@@ -49,11 +49,11 @@ impl Cells for RowBytes {
         }
     }
 
-    fn text_map<'a>(&mut self, count: usize, items: impl Iterator<Item = (Text<'a>, Text<'a>)>) {
+    fn bytes_map<'a>(&mut self, count: usize, items: impl Iterator<Item = (Text<'a>, &'a [u8])>) {
         put_length(&mut self.0, count);
         for (name, value) in items {
             self.text(name.as_bytes());
-            self.text(value.as_bytes());
+            self.text(value);
         }
     }
 

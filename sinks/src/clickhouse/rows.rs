@@ -210,6 +210,8 @@ fn write_metric(metric: &MetricView<'_>, cells: &mut impl Cells) {
     cells.text(metric.group.as_bytes());
     cells.fixed(metric.window_ms.to_le_bytes());
     cells.fixed(metric.window_start.as_us().to_le_bytes());
+    let window_end = metric.window_end.map(|end| end.as_us().to_le_bytes());
+    cells.nullable_fixed(window_end);
     match Distinct::of(|| metric.labels.iter()) {
         Distinct::AsWritten => cells.text_map(metric.labels.len(), metric.labels.iter()),
         Distinct::Sorted(items) => cells.text_map(items.len(), items.into_iter()),
@@ -224,6 +226,10 @@ fn write_metric(metric: &MetricView<'_>, cells: &mut impl Cells) {
             cells.nullable_decimal_map(metric.values.len(), metric.values.iter());
         }
         Distinct::Sorted(items) => cells.nullable_decimal_map(items.len(), items.into_iter()),
+    }
+    match Distinct::of(|| metric.sketches.iter()) {
+        Distinct::AsWritten => cells.bytes_map(metric.sketches.len(), metric.sketches.iter()),
+        Distinct::Sorted(items) => cells.bytes_map(items.len(), items.into_iter()),
     }
 }
 

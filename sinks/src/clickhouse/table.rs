@@ -24,7 +24,7 @@ pub enum Kind {
     NullableText,
     /// So many bytes, or nothing.
     NullableFixed(usize),
-    /// Names and texts.
+    /// Names and texts, or any bytes.
     TextMap,
     /// Names and decimals.
     DecimalMap,
@@ -156,13 +156,18 @@ const EVENTS: [Column; 24] = [
     APPENDED_AT,
 ];
 
-const METRICS: [Column; 17] = [
+const METRICS: [Column; 19] = [
     text("tenant"),
     text("meter"),
     fixed("meter_version", "Int64", 8),
     text("group"),
     fixed("window_ms", "Int64", 8),
     fixed("window_start", MICROS, 8),
+    Column {
+        name: "window_end",
+        sent_as: "Nullable(DateTime64(6, 'UTC'))",
+        kind: Kind::NullableFixed(8),
+    },
     Column {
         name: "labels",
         sent_as: "Map(String, String)",
@@ -177,6 +182,11 @@ const METRICS: [Column; 17] = [
         name: "values",
         sent_as: "Map(String, Nullable(Decimal(38, 18)))",
         kind: Kind::NullableDecimalMap,
+    },
+    Column {
+        name: "sketches",
+        sent_as: "Map(String, String)",
+        kind: Kind::TextMap,
     },
     TOPIC,
     PARTITION,
@@ -285,13 +295,17 @@ mod tests {
         for table in Table::ALL {
             let head = format!("CREATE TABLE IF NOT EXISTS {}\n(", table.name());
             let (_, rest) = sql.split_once(&head).expect("each table has a migration");
-            let (columns, _) = rest.split_once("\n)").expect("the list of columns ends");
+            let (columns, rest) = rest.split_once("\n)").expect("the list of columns ends");
+            let later = format!("ALTER TABLE {}\n", table.name());
+            let later = rest.split_once(&later).map_or("", |(_, added)| added);
             for column in table.columns() {
                 let names = [
                     format!("\n    {} ", column.name),
                     format!("\n    `{}` ", column.name),
                 ];
-                assert!(names.iter().any(|n| columns.contains(n)), "{}", column.name);
+                let added = format!("    ADD COLUMN IF NOT EXISTS {} ", column.name);
+                let is_there = names.iter().any(|name| columns.contains(name));
+                assert!(is_there || later.contains(&added), "{}", column.name);
             }
         }
     }

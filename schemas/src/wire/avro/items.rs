@@ -88,6 +88,16 @@ impl<'a> Item<'a> for Decimal {
     }
 }
 
+impl<'a> Item<'a> for &'a [u8] {
+    #[inline(always)]
+    fn read<const CHECKED: bool>(
+        reader: &mut Reader<'a, CHECKED>,
+        field: &'static str,
+    ) -> Result<Self, DecodeError> {
+        reader.bytes(field)
+    }
+}
+
 /// Null or a value.
 impl<'a, T: Item<'a>> Item<'a> for Option<T> {
     #[inline(always)]
@@ -127,6 +137,15 @@ impl<T> Clone for Items<'_, T> {
 }
 
 impl<T> Copy for Items<'_, T> {}
+
+impl<T> Items<'_, T> {
+    /// None at all.
+    pub const NONE: Self = Self {
+        bytes: &[],
+        count: 0,
+        item: PhantomData,
+    };
+}
 
 impl<'a, T: Item<'a>> Items<'a, T> {
     /// How many items.

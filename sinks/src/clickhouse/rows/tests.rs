@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemas::decimal::Decimal;
 use schemas::event::{Event, EventType, Severity, Source};
-use schemas::metric::{self, MetricHead};
+use schemas::metric::{self, Detail, MetricHead};
 use schemas::time::{BrokerTime, EventTime, Span, Width};
 
 use super::*;
@@ -175,6 +175,43 @@ fn both_writers_take_every_row() {
         block.end_row();
         assert_eq!(block.row_count(), 1, "{stream:?}");
     }
+}
+
+#[test]
+fn details_of_a_metric_are_in_its_row() {
+    let start = EventTime::from_ms(60_000);
+    let gap = Width::from_ms(1_000).unwrap();
+    let head = MetricHead {
+        meter: "visits",
+        meter_version: 1,
+        group: "subject=u",
+        window: Span::starting(start, gap),
+        window_ms: 1_000,
+        is_final: true,
+        revision: 1,
+        deleted: false,
+        partial: false,
+        overflow: false,
+        event_count: 3,
+    };
+    let detail = Detail {
+        window_end: Some(EventTime::from_ms(75_000)),
+        sketches: [("p95", &[1_u8, 0xff, 0][..])].into_iter(),
+    };
+    let mut value = vec![];
+    metric::encode_detailed(&mut value, &head, [].into_iter(), [].into_iter(), detail);
+    let (origin, record) = (origin(Stream::Metrics, 0), record(Some(&value)));
+    let row = read(&origin, &record, &DATES).unwrap();
+    let (mut bytes, mut cells) = (RowBytes::default(), vec![]);
+    row.write(&origin, &record, &mut bytes);
+    let columns = row.table().columns();
+    Walk::new(bytes.as_slice())
+        .row(columns, &mut cells)
+        .unwrap();
+    let cell = |name: &str| cells[columns.iter().position(|c| c.name == name).unwrap()];
+    let end = [&[0_u8][..], &75_000_000_i64.to_le_bytes()].concat();
+    assert_eq!(cell("window_end"), end);
+    assert_eq!(cell("sketches"), b"\x01\x03p95\x03\x01\xff\x00");
 }
 
 #[test]
