@@ -27,8 +27,10 @@ pub const FEED: &str = "coinbase";
 
 /// What `pulse init` says at the end of its help.
 pub const HELP: &str = "\
-The tenant gets its topics, the built-in meter `candles`, and a feed `coinbase` with quotes, trades
-and depth of its products. What is there already stays as it is, so a second run changes nothing.
+The tenant gets its topics, the built-in meters `candles` and `api`, and a feed `coinbase` with
+quotes, trades and depth of its products. What is there already stays as it is, so a second run
+changes nothing, and one of a newer program adds the meters that are new; processes that run take
+them up within a second.
 
 Examples:
   pulse init --tenant acme --products SOL-USD
@@ -264,6 +266,7 @@ mod tests {
             keys,
             [
                 "acme/meter/candles",
+                "acme/meter/api",
                 "acme/feed/coinbase",
                 "acme/tenant/self"
             ]

@@ -87,6 +87,18 @@ pub fn deviation(values: Total, squares: Total, count: u64) -> Option<Decimal> {
     from_big(&(spread.sqrt() / n))
 }
 
+/// `dividend / divisor`, rounded half away from zero to 18 places; `None` for a divisor of 0, or out
+/// of range.
+pub fn ratio(dividend: Decimal, divisor: Decimal) -> Option<Decimal> {
+    let (dividend, divisor) = (I256::from(dividend.units()), I256::from(divisor.units()));
+    if divisor == 0 {
+        return None;
+    }
+    // 38 digits and 18 more fit 256 bits.
+    let numerator = dividend * I256::from(ONE) * divisor.signum();
+    Total(div_half_away(numerator, divisor.abs())).to_decimal()
+}
+
 fn big(value: I256) -> BigInt {
     BigInt::from_signed_bytes_le(&value.to_le_bytes())
 }
@@ -144,6 +156,27 @@ mod tests {
         );
         assert_eq!(deviation(total("3"), total("9"), 1), Some(Decimal::ZERO));
         assert_eq!(deviation(Total::ZERO, Total::ZERO, 0), None);
+    }
+
+    #[test]
+    fn ratios_round_half_away_from_zero() {
+        let check = |dividend: &str, divisor: &str, expect: Option<&str>| {
+            let [dividend, divisor] = [dividend, divisor].map(|text| text.parse().unwrap());
+            let got = ratio(dividend, divisor).map(|ratio| ratio.to_string());
+            assert_eq!(got.as_deref(), expect, "{dividend} / {divisor}");
+        };
+        check("1", "3", Some("0.333333333333333333"));
+        check("2", "3", Some("0.666666666666666667"));
+        check("-2", "3", Some("-0.666666666666666667"));
+        check("2", "-3", Some("-0.666666666666666667"));
+        check("-2", "-3", Some("0.666666666666666667"));
+        check("1e-18", "2", Some("0.000000000000000001"));
+        check("-1e-18", "2", Some("-0.000000000000000001"));
+        check("0", "7", Some("0"));
+        check("7", "0", None);
+        check("0", "0", None);
+        check("99999999999999999999", "1", Some("99999999999999999999"));
+        check("99999999999999999999", "1e-18", None);
     }
 
     #[test]

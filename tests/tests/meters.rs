@@ -25,11 +25,7 @@ fn counting(width_ms: i64) -> Meter {
         weight: None,
         group_by: vec![Field::Subject],
         windows: vec![Window::Tumbling { width_ms }],
-        aggregates: vec![Aggregate {
-            name: "events".into(),
-            function: Function::Count,
-            of: Operand::Value,
-        }],
+        aggregates: vec![Aggregate::new("events", Function::Count, Operand::Value)],
     }
 }
 

@@ -5,8 +5,9 @@ use schemas::decimal::Decimal;
 use schemas::event::EventView;
 use schemas::ids::Stream;
 use schemas::late::Late;
-use schemas::metric::{self, MetricHead};
+use schemas::metric::{self, Detail, MetricHead};
 use schemas::refusal::Refusal;
+use schemas::sketch::Sketch;
 use schemas::time::{EventTime, Span, Width};
 use schemas::wire::Text;
 
@@ -30,9 +31,11 @@ pub(super) fn metric(
     } else {
         Stream::MetricsOpen
     };
-    let overflow = spec
-        .layout
-        .results(&cells.words, |word| cells.carry(word), results);
+    let overflow = spec.layout.results(
+        (&cells.words, &cells.sketches),
+        |word| cells.carry(word),
+        results,
+    );
     let width = Width::from_ms(spec.width_us / 1_000).expect("a meter's windows were checked");
     let head = MetricHead {
         meter: &meter.id,
@@ -56,7 +59,22 @@ pub(super) fn metric(
         |value| {
             let labels = labels.map(|(name, value)| (&**name, &**value));
             let values = values.map(|(aggregate, value)| (aggregate.name.as_str(), *value));
-            metric::encode(value, &head, labels, values);
+            // An open window is told of for its values alone.
+            if cells.sketches.is_empty() || !is_final {
+                return metric::encode(value, &head, labels, values);
+            }
+            let encode = |sketch: &Sketch| {
+                let mut bytes = vec![];
+                sketch.encode(&mut bytes);
+                bytes
+            };
+            let sketches: Vec<Vec<u8>> = cells.sketches.iter().map(encode).collect();
+            let names = meter.sketch_names.iter().map(|name| &**name);
+            let detail = Detail {
+                window_end: None,
+                sketches: names.zip(sketches.iter().map(Vec::as_slice)),
+            };
+            metric::encode_detailed(value, &head, labels, values, detail);
         },
     );
 }

@@ -5,7 +5,9 @@ use schemas::event::{EventType, EventView};
 use schemas::meter::{Field, push_label};
 use schemas::time::EventTime;
 
-use super::layout::{Sample, Units};
+use super::ids::text_hash;
+use super::layout::{Layout, Sample, Units};
+use super::panes::{Panes, Slot};
 use super::series::{CompiledMeter, Entry, NO_SLOT, Run, Series, position};
 use super::step::{MetricsStep, OTHER, WindowKey, is_short};
 use super::subjects::SubjectId;
@@ -28,6 +30,7 @@ impl MetricsStep {
             return;
         }
         let sample = sample(meter, event);
+        hash_texts(meter, event, &mut self.scratch.hashes);
         let series = if meter.is_by_subject {
             let own = self.subjects.own[subject as usize]
                 .iter()
@@ -182,8 +185,7 @@ impl MetricsStep {
         let index = match position(&run.windows, start_us) {
             Ok(index) => index,
             Err(index) => {
-                let slot = panes.take();
-                spec.layout.clear(panes.words_mut(slot));
+                let slot = open_pane(panes, &spec.layout);
                 let partial = start_us <= of.partial_until.as_us();
                 run.make_room();
                 run.windows
@@ -203,6 +205,10 @@ impl MetricsStep {
             spec.layout.fold(words, start_us, sample, carries);
             if !carries.is_empty() {
                 panes.add_carries(entry.slot, carries);
+            }
+            if spec.layout.is_sketched() {
+                let sketches = panes.sketches_mut(entry.slot);
+                spec.layout.fold_sketches(sketches, sample, &scratch.hashes);
             }
         }
         let key = WindowKey {
@@ -249,8 +255,7 @@ impl MetricsStep {
         let index = match position(&run.panes, pane_us) {
             Ok(index) => index,
             Err(index) => {
-                let slot = panes.take();
-                spec.layout.clear(panes.words_mut(slot));
+                let slot = open_pane(panes, &spec.layout);
                 run.panes.insert(index, Entry::new(pane_us, slot, false));
                 for window_us in (first_us..=pane_us).step_by(spec.pane_us as usize) {
                     let Err(place) = position(&run.windows, window_us) else {
@@ -279,6 +284,10 @@ impl MetricsStep {
         );
         if !scratch.carries.is_empty() {
             panes.add_carries(pane.slot, &mut scratch.carries);
+        }
+        if spec.layout.is_sketched() {
+            let sketches = panes.sketches_mut(pane.slot);
+            spec.layout.fold_sketches(sketches, sample, &scratch.hashes);
         }
         if pane.mark_changed() {
             self.changed.push(key(true, pane_us));
@@ -341,5 +350,39 @@ fn sample(meter: &CompiledMeter, event: &EventView<'_>) -> Sample {
         },
         value_squared: squared(value, meter.needs_squares.0),
         weight_squared: squared(weight, meter.needs_squares.1),
+        passes: passes(meter, event),
     }
+}
+
+/// The hashes of the texts that a meter's aggregates are distinct of.
+#[inline]
+fn hash_texts(meter: &CompiledMeter, event: &EventView<'_>, hashes: &mut Vec<Option<u64>>) {
+    if meter.texts.is_empty() {
+        return;
+    }
+    hashes.clear();
+    let hash = |field: &Field| field.text(event).map(|text| text_hash(text.as_bytes()));
+    hashes.extend(meter.texts.iter().map(hash));
+}
+
+/// Takes the memory of a window without events.
+#[inline]
+fn open_pane(panes: &mut Panes, layout: &Layout) -> Slot {
+    let slot = panes.take();
+    layout.clear(panes.words_mut(slot));
+    if layout.is_sketched() {
+        panes.put_sketches(slot, layout.empty_sketches());
+    }
+    slot
+}
+
+/// A bit for each gate of the meter that lets the event through.
+#[inline]
+fn passes(meter: &CompiledMeter, event: &EventView<'_>) -> u32 {
+    let mut passes = 0;
+    for (at, gate) in meter.gates.iter().enumerate() {
+        let is_open = gate.iter().all(|condition| condition.holds(event));
+        passes |= u32::from(is_open) << at;
+    }
+    passes
 }

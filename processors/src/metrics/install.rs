@@ -6,7 +6,7 @@
 
 use super::definitions::{Definitions, NamedMeter};
 use super::firing::let_go;
-use super::panes::Panes;
+use super::panes::{Kind, Panes};
 use super::series::{Beginning, CompiledMeter, Series};
 use super::step::{Gone, MetricsStep, WindowKey, is_short};
 
@@ -36,14 +36,12 @@ impl MetricsStep {
     /// Compiles a meter into the first free place.
     pub(super) fn add_meter(&mut self, named: &NamedMeter, beginning: Beginning) {
         let panes = &mut self.panes;
-        let memory = |word_count: usize| {
-            panes
-                .iter()
-                .position(|p| p.word_count() == word_count)
-                .unwrap_or_else(|| {
-                    panes.push(Panes::new(word_count));
-                    panes.len() - 1
-                })
+        let memory = |kind: Kind| {
+            let known = panes.iter().position(|panes| panes.kind() == kind);
+            known.unwrap_or_else(|| {
+                panes.push(Panes::for_kind(kind));
+                panes.len() - 1
+            })
         };
         let meter = CompiledMeter::new(named, beginning, memory);
         self.new_meters.push(self.meters.add(meter));

@@ -6,14 +6,19 @@
 
 mod builder;
 mod cells;
+mod reading;
+mod sketches;
 
 use ethnum::I256;
 use schemas::decimal::Decimal;
-use schemas::meter::{Meter, Operand};
-use schemas::total::{Total, deviation};
+use schemas::meter::{Condition, Meter};
 
+use super::panes::Kind;
 use builder::Builder;
 use cells::*;
+use reading::Reading;
+use sketches::SketchCell;
+pub use sketches::texts;
 
 /// What one event brings to the windows of one meter.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +37,17 @@ pub struct Sample {
     pub value_squared: Option<Units>,
     /// Weight², rounded once, where a cell needs it.
     pub weight_squared: Option<Units>,
+    /// Which of the meter's [`gates`] let the event through: a bit for each, the first one lowest.
+    pub passes: u32,
+}
+
+/// Which of the meter's numbers a cell is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Number {
+    /// The value.
+    Value,
+    /// The weight.
+    Weight,
 }
 
 /// A number of units that may need more than 128 bits: `low + carry · 2¹²⁸`.
@@ -73,60 +89,60 @@ enum Instant {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Need {
-    First(Operand),
-    Last(Operand),
-    Min(Operand),
-    Max(Operand),
-    Sum(Operand),
-    Squares(Operand),
-    Present(Operand),
+    First(Number),
+    Last(Number),
+    Min(Number),
+    Max(Number),
+    Sum(Number),
+    Squares(Number),
+    Present(Number),
     Product,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Cell {
-    First { of: Operand, word: u16, at: Instant },
-    Last { of: Operand, word: u16, at: Instant },
-    Min { of: Operand, word: u16 },
-    Max { of: Operand, word: u16 },
-    Sum { of: Operand, word: u16 },
-    Squares { of: Operand, word: u16 },
-    Present { of: Operand, word: u16 },
+    First { of: Number, word: u16, at: Instant },
+    Last { of: Number, word: u16, at: Instant },
+    Min { of: Number, word: u16 },
+    Max { of: Number, word: u16 },
+    Sum { of: Number, word: u16 },
+    Squares { of: Number, word: u16 },
+    Present { of: Number, word: u16 },
     Product { word: u16 },
-}
-
-/// How one result is read off the cells.
-#[derive(Clone, Copy, Debug)]
-enum Reading {
-    Count,
-    Edge {
-        word: u16,
-        unset: i128,
-    },
-    Sum {
-        word: u16,
-    },
-    Mean {
-        sum: u16,
-        present: u16,
-    },
-    Vwap {
-        product: u16,
-        weight: u16,
-    },
-    Stddev {
-        sum: u16,
-        squares: u16,
-        present: u16,
-    },
 }
 
 /// The cells of a meter's windows of one length, and how its results are read off them.
 #[derive(Clone, Debug)]
 pub struct Layout {
+    /// Of all events of the window.
     cells: Box<[Cell]>,
+    /// Of those alone that pass a gate.
+    gated: Box<[Gated]>,
+    sketches: Box<[SketchCell]>,
     readings: Box<[Reading]>,
     word_count: usize,
+}
+
+/// The cells of events that pass a gate.
+#[derive(Clone, Debug)]
+struct Gated {
+    /// The gate's bit.
+    bit: u32,
+    /// The word that counts them.
+    count: u16,
+    cells: Box<[Cell]>,
+}
+
+/// The conditions that a meter's aggregates have, each set of them once.
+pub fn gates(meter: &Meter) -> Vec<&[Condition]> {
+    let mut gates: Vec<&[Condition]> = vec![];
+    for aggregate in &meter.aggregates {
+        let conditions = aggregate.conditions.as_slice();
+        if !conditions.is_empty() && !gates.contains(&conditions) {
+            gates.push(conditions);
+        }
+    }
+    gates
 }
 
 /// Word 0 counts the window's events.
@@ -161,17 +177,29 @@ const UNPAIRED_HIGH: u16 = 1 << 15;
 impl Layout {
     /// Compiles the meter's aggregates for windows of `width_ms` and their panes.
     pub fn new(meter: &Meter, width_ms: i64) -> Self {
+        let gates = gates(meter);
         let mut builder = Builder::new(width_ms);
-        let readings = meter
-            .aggregates
-            .iter()
-            .map(|a| builder.reading(a.function, a.of))
-            .collect();
+        let read = |aggregate| builder.reading(meter, &gates, aggregate);
+        let readings = meter.aggregates.iter().map(read).collect();
+        let mut parts = builder.parts.into_iter().map(|part| {
+            let gate = part.gate.map_or(0, |gate| 1 << gate);
+            (gate, part.count, part.cells.into_boxed_slice())
+        });
+        let (_, _, cells) = parts.next().expect("the cells of all events come first");
         Self {
-            cells: builder.cells.into_boxed_slice(),
+            cells,
+            gated: parts
+                .map(|(bit, count, cells)| Gated { bit, count, cells })
+                .collect(),
+            sketches: sketches::cells(meter, &gates),
             readings,
             word_count: usize::from(builder.word_count),
         }
+    }
+
+    /// The kind of memory that its windows lie in.
+    pub fn kind(&self) -> Kind {
+        (self.word_count, self.is_sketched())
     }
 
     /// Words that a window takes.
@@ -179,24 +207,28 @@ impl Layout {
         self.word_count
     }
 
+    /// The cells, in the order in which they were laid out.
+    fn all_cells(&self) -> impl Iterator<Item = &Cell> {
+        let gated = self.gated.iter().flat_map(|gated| &gated.cells);
+        self.cells.iter().chain(gated)
+    }
+
     /// True when some cell adds up value × weight.
     pub fn needs_product(&self) -> bool {
-        self.cells
-            .iter()
+        self.all_cells()
             .any(|cell| matches!(cell, Cell::Product { .. }))
     }
 
-    /// True when some cell adds up the operand's squares.
-    pub fn needs_squares(&self, operand: Operand) -> bool {
-        self.cells
-            .iter()
-            .any(|cell| matches!(cell, Cell::Squares { of, .. } if *of == operand))
+    /// True when some cell adds up the number's squares.
+    pub fn needs_squares(&self, number: Number) -> bool {
+        self.all_cells()
+            .any(|cell| matches!(cell, Cell::Squares { of, .. } if *of == number))
     }
 
     /// Makes the words those of a window without events.
     pub fn clear(&self, words: &mut [u64]) {
         words.fill(0);
-        for cell in &self.cells {
+        for cell in self.all_cells() {
             match *cell {
                 Cell::First { word, at, .. } => {
                     put(words, word, GREATEST);
@@ -220,51 +252,11 @@ impl Layout {
         carries: &mut Vec<Carry>,
     ) {
         words[COUNT] += 1;
-        for cell in &self.cells {
-            match *cell {
-                Cell::First { of, word, at } => {
-                    if let Some(value) = operand(sample, of) {
-                        let since = (sample.time_us - start_us) as u64;
-                        first(words, word, at, (since, sample.sequence, value));
-                    }
-                }
-                Cell::Last { of, word, at } => {
-                    if let Some(value) = operand(sample, of) {
-                        let since = (sample.time_us - start_us) as u64;
-                        last(words, word, at, (since, sample.sequence, value));
-                    }
-                }
-                Cell::Min { of, word } => {
-                    if let Some(value) = operand(sample, of).filter(|v| *v < get(words, word)) {
-                        put(words, word, value);
-                    }
-                }
-                Cell::Max { of, word } => {
-                    if let Some(value) = operand(sample, of).filter(|v| *v > get(words, word)) {
-                        put(words, word, value);
-                    }
-                }
-                Cell::Sum { of, word } => {
-                    if let Some(low) = operand(sample, of) {
-                        add(words, word, Units { low, carry: 0 }, carries);
-                    }
-                }
-                Cell::Squares { of, word } => {
-                    let squared = match of {
-                        Operand::Value => sample.value_squared,
-                        Operand::Weight => sample.weight_squared,
-                    };
-                    if let Some(units) = squared {
-                        add(words, word, units, carries);
-                    }
-                }
-                Cell::Present { of, word } => {
-                    words[usize::from(word)] += u64::from(operand(sample, of).is_some());
-                }
-                Cell::Product { word } => match sample.product {
-                    Some(units) => add(words, word, units, carries),
-                    None => set_aside(word, sample.weight, carries),
-                },
+        fold_cells(&self.cells, words, start_us, sample, carries);
+        for gated in &self.gated {
+            if sample.passes & gated.bit != 0 {
+                words[usize::from(gated.count)] += 1;
+                fold_cells(&gated.cells, words, start_us, sample, carries);
             }
         }
     }
@@ -280,110 +272,138 @@ impl Layout {
         carries: &mut Vec<Carry>,
     ) {
         words[COUNT] += from.words[COUNT];
-        let shift = (from.start_us - start_us) as u64;
-        // The same aggregates give the same cells in the same order, at other places at most.
-        for cells in self.cells.iter().zip(&from.layout.cells) {
-            match cells {
-                (
-                    &Cell::First { word, at, .. },
-                    &Cell::First {
-                        word: of, at: then, ..
-                    },
-                ) => {
-                    let (since, sequence, value) = edge(from.words, of, then);
-                    if value != GREATEST {
-                        first(words, word, at, (since + shift, sequence, value));
-                    }
-                }
-                (
-                    &Cell::Last { word, at, .. },
-                    &Cell::Last {
-                        word: of, at: then, ..
-                    },
-                ) => {
-                    let (since, sequence, value) = edge(from.words, of, then);
-                    if value != LEAST {
-                        last(words, word, at, (since + shift, sequence, value));
-                    }
-                }
-                (&Cell::Min { word, .. }, &Cell::Min { word: of, .. }) => {
-                    put(words, word, get(words, word).min(get(from.words, of)));
-                }
-                (&Cell::Max { word, .. }, &Cell::Max { word: of, .. }) => {
-                    put(words, word, get(words, word).max(get(from.words, of)));
-                }
-                (&Cell::Sum { word, .. }, &Cell::Sum { word: of, .. })
-                | (&Cell::Squares { word, .. }, &Cell::Squares { word: of, .. })
-                | (&Cell::Product { word }, &Cell::Product { word: of }) => {
-                    let low = get(from.words, of);
-                    add(words, word, Units { low, carry: 0 }, carries);
-                }
-                (&Cell::Present { word, .. }, &Cell::Present { word: of, .. }) => {
-                    words[usize::from(word)] += from.words[usize::from(of)];
-                }
-                _ => debug_assert!(false, "other aggregates: {cells:?}"),
-            }
+        let (own, of) = (&self.cells, &from.layout.cells);
+        merge_cells((own, of), words, start_us, from, carries);
+        for (own, of) in self.gated.iter().zip(&from.layout.gated) {
+            words[usize::from(own.count)] += from.words[usize::from(of.count)];
+            merge_cells((&own.cells, &of.cells), words, start_us, from, carries);
         }
         carries.extend(from.carries.iter().map(|(of, carry)| {
             let marks = of & (UNPAIRED_LOW | UNPAIRED_HIGH);
             let of = of & !marks;
-            let at = from.layout.cells.iter().position(|cell| cell.word() == of);
-            let cell = &self.cells[at.expect("a carry is of a cell")];
+            let mut cells = self.all_cells().zip(from.layout.all_cells());
+            let cell = cells.find(|(_, cell)| cell.word() == of);
+            let (cell, _) = cell.expect("a carry is of a cell");
             (cell.word() | marks, *carry)
         }));
-    }
-
-    /// The window's results, in the order of the meter's aggregates, and whether one of them is
-    /// out of a decimal's range. `carry` gives what a sum carried beyond its 128 bits.
-    pub fn results(
-        &self,
-        words: &[u64],
-        carry: impl Fn(u16) -> i128,
-        results: &mut Vec<Option<Decimal>>,
-    ) -> bool {
-        results.clear();
-        let mut overflow = false;
-        let total = |word| Total::from_parts(get(words, word), carry(word));
-        for reading in &self.readings {
-            let (result, exists) = match *reading {
-                Reading::Count => (
-                    i64::try_from(words[COUNT]).ok().map(Decimal::from_int),
-                    true,
-                ),
-                Reading::Edge { word, unset } => {
-                    let units = get(words, word);
-                    (Decimal::from_units(units), units != unset)
-                }
-                Reading::Sum { word } => (total(word).to_decimal(), true),
-                Reading::Mean { sum, present } => {
-                    let count = words[usize::from(present)];
-                    (total(sum).mean(count), count > 0)
-                }
-                Reading::Vwap { product, weight } => {
-                    let unpaired = I256::from(carry(product | UNPAIRED_HIGH)) << 64_u32;
-                    let unpaired = unpaired + I256::from(carry(product | UNPAIRED_LOW));
-                    let weight = Total::from_units(total(weight).units() - unpaired);
-                    (total(product).weighted_mean(weight), weight > Total::ZERO)
-                }
-                Reading::Stddev {
-                    sum,
-                    squares,
-                    present,
-                } => {
-                    let count = words[usize::from(present)];
-                    (deviation(total(sum), total(squares), count), count > 0)
-                }
-            };
-            overflow |= exists && result.is_none();
-            results.push(result.filter(|_| exists));
-        }
-        overflow
     }
 
     /// Events in a window.
     #[inline]
     pub fn event_count(words: &[u64]) -> u64 {
         words[COUNT]
+    }
+}
+
+/// Folds one event into cells of a window that starts at `start_us`.
+#[inline]
+fn fold_cells(
+    cells: &[Cell],
+    words: &mut [u64],
+    start_us: i64,
+    sample: &Sample,
+    carries: &mut Vec<Carry>,
+) {
+    for cell in cells {
+        match *cell {
+            Cell::First { of, word, at } => {
+                if let Some(value) = operand(sample, of) {
+                    let since = (sample.time_us - start_us) as u64;
+                    first(words, word, at, (since, sample.sequence, value));
+                }
+            }
+            Cell::Last { of, word, at } => {
+                if let Some(value) = operand(sample, of) {
+                    let since = (sample.time_us - start_us) as u64;
+                    last(words, word, at, (since, sample.sequence, value));
+                }
+            }
+            Cell::Min { of, word } => {
+                if let Some(value) = operand(sample, of).filter(|v| *v < get(words, word)) {
+                    put(words, word, value);
+                }
+            }
+            Cell::Max { of, word } => {
+                if let Some(value) = operand(sample, of).filter(|v| *v > get(words, word)) {
+                    put(words, word, value);
+                }
+            }
+            Cell::Sum { of, word } => {
+                if let Some(low) = operand(sample, of) {
+                    add(words, word, Units { low, carry: 0 }, carries);
+                }
+            }
+            Cell::Squares { of, word } => {
+                let squared = match of {
+                    Number::Value => sample.value_squared,
+                    Number::Weight => sample.weight_squared,
+                };
+                if let Some(units) = squared {
+                    add(words, word, units, carries);
+                }
+            }
+            Cell::Present { of, word } => {
+                words[usize::from(word)] += u64::from(operand(sample, of).is_some());
+            }
+            Cell::Product { word } => match sample.product {
+                Some(units) => add(words, word, units, carries),
+                None => set_aside(word, sample.weight, carries),
+            },
+        }
+    }
+}
+
+/// Folds a piece's cells into those of a window that starts at `start_us`.
+fn merge_cells(
+    (own, of): (&[Cell], &[Cell]),
+    words: &mut [u64],
+    start_us: i64,
+    from: &Piece<'_>,
+    carries: &mut Vec<Carry>,
+) {
+    let shift = (from.start_us - start_us) as u64;
+    // The same aggregates give the same cells in the same order, at other places at most.
+    for cells in own.iter().zip(of) {
+        match cells {
+            (
+                &Cell::First { word, at, .. },
+                &Cell::First {
+                    word: of, at: then, ..
+                },
+            ) => {
+                let (since, sequence, value) = edge(from.words, of, then);
+                if value != GREATEST {
+                    first(words, word, at, (since + shift, sequence, value));
+                }
+            }
+            (
+                &Cell::Last { word, at, .. },
+                &Cell::Last {
+                    word: of, at: then, ..
+                },
+            ) => {
+                let (since, sequence, value) = edge(from.words, of, then);
+                if value != LEAST {
+                    last(words, word, at, (since + shift, sequence, value));
+                }
+            }
+            (&Cell::Min { word, .. }, &Cell::Min { word: of, .. }) => {
+                put(words, word, get(words, word).min(get(from.words, of)));
+            }
+            (&Cell::Max { word, .. }, &Cell::Max { word: of, .. }) => {
+                put(words, word, get(words, word).max(get(from.words, of)));
+            }
+            (&Cell::Sum { word, .. }, &Cell::Sum { word: of, .. })
+            | (&Cell::Squares { word, .. }, &Cell::Squares { word: of, .. })
+            | (&Cell::Product { word }, &Cell::Product { word: of }) => {
+                let low = get(from.words, of);
+                add(words, word, Units { low, carry: 0 }, carries);
+            }
+            (&Cell::Present { word, .. }, &Cell::Present { word: of, .. }) => {
+                words[usize::from(word)] += from.words[usize::from(of)];
+            }
+            _ => debug_assert!(false, "other aggregates: {cells:?}"),
+        }
     }
 }
 

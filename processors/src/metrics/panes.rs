@@ -5,6 +5,7 @@ mod packed;
 mod slab;
 
 use hashbrown::HashMap;
+use schemas::sketch::Sketch;
 
 use super::layout::Carry;
 pub use packed::Packed;
@@ -17,6 +18,9 @@ use slab::Slab;
 /// others where among those of as many.
 pub type Slot = u32;
 
+/// A window's length in words, and whether it has sketches beside them.
+pub type Kind = (usize, bool);
+
 /// Windows of one length in words.
 #[derive(Debug)]
 pub struct Panes {
@@ -25,6 +29,8 @@ pub struct Panes {
     packed: Vec<Slab>,
     /// What the sums of a window carried beyond their 128 bits, by word; nearly always empty.
     carries: HashMap<Slot, Vec<Carry>>,
+    /// The sketches of each window; `None` where they have none.
+    sketches: Option<HashMap<Slot, Box<[Sketch]>>>,
 }
 
 const PACKED: Slot = 1 << 31;
@@ -40,7 +46,21 @@ impl Panes {
             open: Slab::new(word_count),
             packed: vec![],
             carries: HashMap::new(),
+            sketches: None,
         }
+    }
+
+    /// For windows of `word_count` words that have sketches beside them, where it is said.
+    pub fn for_kind((word_count, is_sketched): Kind) -> Self {
+        Self {
+            sketches: is_sketched.then(HashMap::new),
+            ..Self::new(word_count)
+        }
+    }
+
+    /// Of which kind the windows are.
+    pub fn kind(&self) -> Kind {
+        (self.word_count(), self.sketches.is_some())
     }
 
     /// Words in a window.
@@ -55,6 +75,14 @@ impl Panes {
 
     /// Gives a place back.
     pub fn give(&mut self, slot: Slot) {
+        if let Some(sketches) = &mut self.sketches {
+            sketches.remove(&slot);
+        }
+        self.give_words(slot);
+    }
+
+    /// Gives the place of words back.
+    fn give_words(&mut self, slot: Slot) {
         if is_packed(slot) {
             return self.packed[size_of(slot) - 1].give(slot & INDEX);
         }
@@ -91,7 +119,37 @@ impl Panes {
         *slot = self.open.take();
         let bytes = self.packed[size_of(packed) - 1].words(packed & INDEX);
         packed::unpack(bytes, self.open.words_mut(*slot));
-        self.give(packed);
+        self.give_words(packed);
+        self.move_sketches(packed, *slot);
+    }
+
+    /// A window's words have moved, and its sketches go with them.
+    fn move_sketches(&mut self, from: Slot, to: Slot) {
+        if let Some(sketches) = &mut self.sketches
+            && let Some(moved) = sketches.remove(&from)
+        {
+            sketches.insert(to, moved);
+        }
+    }
+
+    /// Gives a window sketches, instead of those that it may have.
+    pub fn put_sketches(&mut self, slot: Slot, new: Box<[Sketch]>) {
+        if let Some(sketches) = &mut self.sketches {
+            sketches.insert(slot, new);
+        }
+    }
+
+    /// A window's sketches; none where the windows have none.
+    #[inline]
+    pub fn sketches(&self, slot: Slot) -> &[Sketch] {
+        let sketches = self.sketches.as_ref().and_then(|all| all.get(&slot));
+        sketches.map_or(&[], |sketches| sketches)
+    }
+
+    /// A window's sketches, to be changed.
+    pub fn sketches_mut(&mut self, slot: Slot) -> &mut [Sketch] {
+        let sketches = self.sketches.as_mut().and_then(|all| all.get_mut(&slot));
+        sketches.map_or(&mut [], |sketches| sketches)
     }
 
     /// Writes any window's words behind those of `words`.
@@ -117,6 +175,7 @@ impl Panes {
             return slot;
         };
         self.open.give(slot);
+        self.move_sketches(slot, place);
         place
     }
 

@@ -11,11 +11,11 @@ use super::definitions::Definitions;
 use super::ids::slice_start_us;
 use super::layout::Carry;
 use super::meters::MeterAt;
-use super::panes::{Packed, Panes, Slot};
-use super::series::{Beginning, Entry, NO_SLOT, Run, Series, position};
+use super::panes::{Kind, Packed, Panes, Slot};
+use super::series::{Beginning, Entry, NO_SLOT, Run, RunSpec, Series, position};
 use super::state::{
-    FORMAT, MeterName, PACKED, PARTIAL, Restored, TOUCHED, UNPACKED_FORMAT, number,
-    parse_window_key, wrong,
+    FORMAT, MeterName, PACKED, PARTIAL, Restored, SKETCHED, TOUCHED, UNPACKED_FORMAT, number,
+    parse_window_key, read_sketches, wrong,
 };
 use super::step::{MetricsStep, WindowKey, is_short};
 
@@ -48,6 +48,24 @@ fn read_carries(r: &mut Reader<'_>) -> Result<Vec<Carry>, StateError> {
         carries.push((word, i128::from_le_bytes(carry)));
     }
     Ok(carries)
+}
+
+/// True when each window and pane with cells has the sketches that its meter wants.
+fn has_its_sketches(spec: &RunSpec, run: &Run, panes: &Panes) -> bool {
+    if !spec.layout.is_sketched() {
+        return true;
+    }
+    let expected = spec.layout.empty_sketches();
+    let mut entries = run.windows.iter().chain(&run.panes);
+    entries.all(|entry| {
+        let own = panes.sketches(entry.slot);
+        let are_like = || {
+            own.iter()
+                .zip(&expected)
+                .all(|(own, like)| own.is_like(like))
+        };
+        entry.slot == NO_SLOT || own.len() == expected.len() && are_like()
+    })
 }
 
 impl MetricsStep {
@@ -140,14 +158,13 @@ impl MetricsStep {
                 Err(StateError::new("an empty window"))
             };
         };
-        if flags & !(PARTIAL | TOUCHED | PACKED) != 0 {
+        if flags & !(PARTIAL | TOUCHED | PACKED | SKETCHED) != 0 {
             return Err(StateError::new("a window's flags"));
         }
         let mut r: Reader<'_> = Reader::new(body);
         let revision = r.long("revision").map_err(wrong)?;
         let revision = u32::try_from(revision).map_err(|_| StateError::new("a revision"))?;
-        let is_packed = flags & PACKED != 0;
-        let slot = self.restore_cells(key, (revision, is_packed), &mut r)?;
+        let slot = self.restore_cells(key, (revision, *flags), &mut r)?;
         r.end().map_err(wrong)?;
         let mut entry = Entry::restored(key.start_us, slot, revision, flags & PARTIAL != 0);
         if flags & TOUCHED != 0 {
@@ -171,15 +188,20 @@ impl MetricsStep {
     fn restore_cells(
         &mut self,
         key: WindowKey,
-        (revision, is_packed): (u32, bool),
+        (revision, flags): (u32, u8),
         r: &mut Reader<'_>,
     ) -> Result<Slot, StateError> {
+        let (is_packed, is_sketched) = (flags & PACKED != 0, flags & SKETCHED != 0);
         let word_count = match is_packed {
             true => Some(r.long("words").map_err(wrong)?),
             false => None,
         };
         let cells = r.bytes("cells").map_err(wrong)?;
         let mut carries = read_carries(r)?;
+        let sketches = match is_sketched {
+            true => read_sketches(r)?,
+            false => [].into(),
+        };
         if cells.is_empty() && !is_packed {
             return Ok(NO_SLOT);
         }
@@ -187,7 +209,7 @@ impl MetricsStep {
             let packed = usize::try_from(word_count).ok();
             let packed = packed.and_then(|count| Some((count, Packed::read(cells, count)?)));
             let (word_count, packed) = packed.ok_or_else(other_length)?;
-            let memory = self.memory_for(word_count);
+            let memory = self.memory_for((word_count, is_sketched));
             let is_done = revision > 0 && carries.is_empty();
             (memory, self.panes[memory].put_back(&packed, is_done))
         } else {
@@ -195,7 +217,7 @@ impl MetricsStep {
             if !rest.is_empty() {
                 return Err(other_length());
             }
-            let memory = self.memory_for(words.len());
+            let memory = self.memory_for((words.len(), is_sketched));
             let slot = self.panes[memory].take();
             let places = self.panes[memory].words_mut(slot);
             for (place, word) in places.iter_mut().zip(words) {
@@ -204,6 +226,7 @@ impl MetricsStep {
             (memory, slot)
         };
         self.panes[memory].add_carries(slot, &mut carries);
+        self.panes[memory].put_sketches(slot, sketches);
         self.run_at(key).memory = u16::try_from(memory).ok();
         Ok(match revision {
             0 => slot,
@@ -238,13 +261,10 @@ impl MetricsStep {
         }
     }
 
-    fn memory_for(&mut self, word_count: usize) -> usize {
-        let known = self
-            .panes
-            .iter()
-            .position(|panes| panes.word_count() == word_count);
+    fn memory_for(&mut self, kind: Kind) -> usize {
+        let known = self.panes.iter().position(|panes| panes.kind() == kind);
         known.unwrap_or_else(|| {
-            self.panes.push(Panes::new(word_count));
+            self.panes.push(Panes::for_kind(kind));
             self.panes.len() - 1
         })
     }
@@ -377,6 +397,9 @@ impl MetricsStep {
         for (run_at, (run, spec)) in series.runs.iter_mut().zip(&meter.runs).enumerate() {
             if run.memory.is_some_and(|at| usize::from(at) != spec.panes) {
                 return missing("cells of another length");
+            }
+            if !has_its_sketches(spec, run, &self.panes[spec.panes]) {
+                return missing("sketches of other aggregates");
             }
             let lacks_cells = |entry: &Entry| entry.slot == NO_SLOT;
             if !spec.is_hopping() && run.windows.iter().any(lacks_cells) {

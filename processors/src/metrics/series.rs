@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use schemas::meter::{Field, Meter, Operand, Window};
+use schemas::meter::{Condition, Field, Meter, Window};
 use schemas::time::{BrokerTime, EventTime};
 
 use super::definitions::NamedMeter;
-use super::layout::Layout;
-use super::panes::Slot;
+use super::layout::{Layout, Number, gates, texts};
+use super::panes::{Kind, Slot};
 
 /// A meter in force, compiled.
 #[derive(Debug)]
@@ -26,6 +26,12 @@ pub struct CompiledMeter {
     pub needs_product: bool,
     /// True when some cell adds up squares of the value; of the weight.
     pub needs_squares: (bool, bool),
+    /// The conditions that its aggregates have, each set once.
+    pub gates: Box<[Box<[Condition]>]>,
+    /// The texts that its aggregates are distinct of, each once.
+    pub texts: Box<[Field]>,
+    /// The names of its sketches.
+    pub sketch_names: Box<[Box<str>]>,
     /// True when a group is a subject and nothing else.
     pub is_by_subject: bool,
     /// The shortest of its windows, where longer ones take over what lies in it.
@@ -72,11 +78,11 @@ pub struct RunSpec {
 }
 
 impl CompiledMeter {
-    /// Compiles a meter; `memory` gives the index of the memory for windows of so many words.
+    /// Compiles a meter; `memory` gives the index of the memory for windows of a kind.
     pub fn new(
         named: &NamedMeter,
         beginning: Beginning,
-        mut memory: impl FnMut(usize) -> usize,
+        mut memory: impl FnMut(Kind) -> usize,
     ) -> Self {
         let meter = named.meter.clone();
         let run = |window: &Window| {
@@ -84,7 +90,7 @@ impl CompiledMeter {
             RunSpec {
                 width_us: window.width_ms() * 1_000,
                 pane_us: window.pane_ms() * 1_000,
-                panes: memory(layout.word_count()),
+                panes: memory(layout.kind()),
                 layout,
                 takes_over: false,
             }
@@ -102,9 +108,16 @@ impl CompiledMeter {
                 .collect(),
             needs_product: needs(&|layout| layout.needs_product()),
             needs_squares: (
-                needs(&|layout| layout.needs_squares(Operand::Value)),
-                needs(&|layout| layout.needs_squares(Operand::Weight)),
+                needs(&|layout| layout.needs_squares(Number::Value)),
+                needs(&|layout| layout.needs_squares(Number::Weight)),
             ),
+            texts: texts(&meter).into_iter().cloned().collect(),
+            sketch_names: meter
+                .sketches()
+                .into_iter()
+                .map(|first| first.name.as_str().into())
+                .collect(),
+            gates: gates(&meter).into_iter().map(Into::into).collect(),
             is_by_subject: meter.group_by == [Field::Subject],
             shortest,
             beginning,

@@ -4,19 +4,22 @@
 //! |---|---|
 //! | `c` subject | name, seen, at, floor |
 //! | `g` series | meter, version, subject, until when its windows are partial, the group's values |
-//! | `w` series run start | flags, revision, cells, carries: a window |
+//! | `w` series run start | flags, revision, cells, carries, sketches: a window |
 //! | `p` series run start | the same: a pane of a hopping window |
 //! | `i` subject start chunk | identities of a slice, 16 bytes each |
 //! | `m` meter | version, subjects that were there before it, the clock when it began |
 //! | `n` | the five counts |
 //!
 //! Cells lie packed where they can be, behind their number of words, and a flag says so; else their
-//! words lie there as they are.
+//! words lie there as they are. Sketches come where a flag says so: of quantiles the buckets, each as
+//! how far its key is from the one before, and its count; of distinct texts the bytes that a metric's
+//! record has.
 //! Records may come in any order: compaction leaves the latest of each key where it lies.
 
 use std::collections::BTreeMap;
 
-use schemas::wire::{DecodeError, avro};
+use schemas::sketch::{Quantiles, Sketch, SketchError};
+use schemas::wire::{DecodeError, Reader, avro};
 
 use runtime::step::{Output, StateError, Step};
 
@@ -34,6 +37,11 @@ const CHUNK_IDS_MAX: usize = 4_096;
 pub(super) const PARTIAL: u8 = 1;
 pub(super) const TOUCHED: u8 = 2;
 pub(super) const PACKED: u8 = 4;
+pub(super) const SKETCHED: u8 = 8;
+
+/// The forms of a sketch.
+const QUANTILES: i64 = 1;
+const DISTINCT: i64 = 2;
 
 /// What a restore has read and cannot place yet.
 #[derive(Debug, Default)]
@@ -191,7 +199,9 @@ impl MetricsStep {
             let partial = if entry.is_partial() { PARTIAL } else { 0 };
             let touched = if entry.is_touched() { TOUCHED } else { 0 };
             let is_packed = entry.slot != NO_SLOT && Packed::can_be_of(whole.words.len());
-            v.push(partial | touched | if is_packed { PACKED } else { 0 });
+            let is_sketched = !whole.sketches.is_empty();
+            let sketched = if is_sketched { SKETCHED } else { 0 };
+            v.push(partial | touched | sketched | if is_packed { PACKED } else { 0 });
             avro::put_long(v, i64::from(entry.revision()));
             if is_packed {
                 avro::put_long(v, whole.words.len() as i64);
@@ -204,6 +214,9 @@ impl MetricsStep {
             for (word, carry) in &whole.carries {
                 avro::put_long(v, i64::from(*word));
                 avro::put_bytes(v, &carry.to_le_bytes());
+            }
+            if is_sketched {
+                put_sketches(v, &whole.sketches);
             }
         };
         out.put(Self::STATE, Some(partition), |k| window_key(k, key), value);
@@ -234,6 +247,56 @@ impl MetricsStep {
             }
         }
     }
+}
+
+/// Sketches, in fewer bytes than a record has for its readers.
+fn put_sketches(out: &mut Vec<u8>, sketches: &[Sketch]) {
+    avro::put_long(out, sketches.len() as i64);
+    for sketch in sketches {
+        match sketch {
+            Sketch::Quantiles(quantiles) => {
+                avro::put_long(out, QUANTILES);
+                avro::put_long(out, quantiles.buckets().count() as i64);
+                let mut last = 0;
+                for (key, count) in quantiles.buckets() {
+                    avro::put_long(out, i64::from(key) - last);
+                    avro::put_long(out, count as i64);
+                    last = i64::from(key);
+                }
+            }
+            Sketch::Distinct(_) => {
+                avro::put_long(out, DISTINCT);
+                let mut bytes = vec![];
+                sketch.encode(&mut bytes);
+                avro::put_bytes(out, &bytes);
+            }
+        }
+    }
+}
+
+/// What [`put_sketches`] wrote.
+pub(super) fn read_sketches(r: &mut Reader<'_>) -> Result<Box<[Sketch]>, StateError> {
+    let count = r.long("sketches").map_err(wrong)?;
+    let invalid = |error: SketchError| StateError::new(error.to_string());
+    let mut sketches = vec![];
+    for _ in 0..count {
+        sketches.push(match r.long("sketch").map_err(wrong)? {
+            QUANTILES => {
+                let mut buckets = vec![];
+                let mut key = 0_i64;
+                for _ in 0..r.long("buckets").map_err(wrong)? {
+                    key = key.saturating_add(r.long("key").map_err(wrong)?);
+                    let whole =
+                        i16::try_from(key).map_err(|_| StateError::new("a bucket's key"))?;
+                    buckets.push((whole, r.long("count").map_err(wrong)? as u64));
+                }
+                Sketch::Quantiles(Quantiles::from_buckets(buckets).map_err(invalid)?)
+            }
+            DISTINCT => Sketch::decode(r.bytes("sketch").map_err(wrong)?).map_err(invalid)?,
+            _ => return Err(StateError::new("a sketch of another form")),
+        });
+    }
+    Ok(sketches.into())
 }
 
 pub(super) fn wrong(error: DecodeError) -> StateError {

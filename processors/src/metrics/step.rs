@@ -123,6 +123,8 @@ pub(super) struct Scratch {
     pub(super) refire: Vec<WindowKey>,
     pub(super) due: Vec<SubjectId>,
     pub(super) carries: Vec<Carry>,
+    /// Of the event's texts that a meter's aggregates are distinct of.
+    pub(super) hashes: Vec<Option<u64>>,
     pub(super) whole: Whole,
     pub(super) results: Vec<Option<Decimal>>,
 }

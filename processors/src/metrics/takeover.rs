@@ -9,6 +9,8 @@
 //!
 //! Once a longer window has fired, an event that still comes for it goes into each by itself.
 
+use schemas::sketch::Sketch;
+
 use super::layout::{Carry, Piece};
 use super::panes::{Panes, Slot};
 use super::series::{CompiledMeter, Entry, NO_LEAD, NO_SLOT, Run, RunSpec, Series, position};
@@ -32,6 +34,8 @@ pub(super) struct Whole {
     pub(super) words: Vec<u64>,
     /// What its sums carried, by word.
     pub(super) carries: Vec<Carry>,
+    /// The sketches, where the windows have some.
+    pub(super) sketches: Vec<Sketch>,
 }
 
 impl CompiledMeter {
@@ -145,6 +149,7 @@ impl MetricsStep {
             if !carries.is_empty() {
                 memory.add_carries(*slot, carries);
             }
+            merge_sketches(memory.sketches_mut(*slot), &whole.sketches);
         }
     }
 }
@@ -176,9 +181,12 @@ impl Whole {
             }
             return;
         }
-        self.carries.clear();
+        self.clear();
         self.words.resize(spec.layout.word_count(), 0);
         spec.layout.clear(&mut self.words);
+        if spec.layout.is_sketched() {
+            self.sketches.extend(spec.layout.empty_sketches());
+        }
         let end_us = entry.start_us.saturating_add(spec.width_us);
         let first = position(&run.panes, entry.start_us).unwrap_or_else(|at| at);
         let inside = run.panes.iter().skip(first);
@@ -202,6 +210,7 @@ impl Whole {
     pub(super) fn clear(&mut self) {
         self.words.clear();
         self.carries.clear();
+        self.sketches.clear();
     }
 
     /// What the sum at `word` carried.
@@ -214,6 +223,7 @@ impl Whole {
         self.clear();
         memory.copy(slot, &mut self.words);
         self.carries.extend_from_slice(memory.carries(slot));
+        self.sketches.extend_from_slice(memory.sketches(slot));
     }
 
     fn add<'a>(
@@ -230,11 +240,23 @@ impl Whole {
                 carries: memory.carries(entry.slot),
                 start_us: entry.start_us,
             };
-            let Self { words, carries } = self;
+            let Self {
+                words,
+                carries,
+                sketches,
+            } = self;
             spec.layout.merge(words, start_us, &piece, carries);
+            merge_sketches(sketches, memory.sketches(entry.slot));
         }
         if !self.carries.is_empty() {
             self.settle();
         }
+    }
+}
+
+/// Merges the sketches of a piece into those of a window of the same aggregates.
+fn merge_sketches(own: &mut [Sketch], of: &[Sketch]) {
+    for (own, of) in own.iter_mut().zip(of) {
+        own.merge(of);
     }
 }

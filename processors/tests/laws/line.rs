@@ -8,6 +8,7 @@ use schemas::control::Limits;
 use schemas::decimal::Decimal;
 use schemas::event::{Event, EventType, Severity, Source};
 use schemas::ids::Stream;
+use schemas::meter::{Aggregate, Field, Function, Meter, Operand, Window};
 use schemas::metric::MetricView;
 use schemas::time::{BrokerTime, EventTime};
 
@@ -47,6 +48,36 @@ pub(crate) fn candles(limits: Limits) -> Definitions {
     }
 }
 
+/// Candles, and beside them a meter whose results are read from sketches.
+pub(crate) fn with_sketches(limits: Limits) -> Definitions {
+    let quantile = |name: &str, q: &str| Aggregate::quantile(name, q.parse().unwrap());
+    let ids = Operand::Field(Field::Tag("id".into()));
+    let mut definitions = candles(limits);
+    definitions.meters.push(NamedMeter {
+        id: "sketched".into(),
+        version: 1,
+        meter: Meter {
+            windows: vec![
+                Window::Tumbling { width_ms: 1_000 },
+                Window::Tumbling {
+                    width_ms: MINUTE_MS,
+                },
+                Window::Hopping {
+                    width_ms: 5 * MINUTE_MS,
+                    hop_ms: MINUTE_MS,
+                },
+            ],
+            aggregates: vec![
+                quantile("p50", "0.5"),
+                quantile("p99", "0.99"),
+                Aggregate::new("ids", Function::Distinct, ids),
+            ],
+            ..schemas::meter::candles()
+        },
+    });
+    definitions
+}
+
 /// A trade: subject, id, time, price, size.
 pub(crate) fn trade(subject: &str, id: u64, occurred_ms: i64, price: i64, size: i64) -> Event {
     let number = |name: &str, value| (name.to_owned(), Decimal::from_int(value));
@@ -66,7 +97,7 @@ pub(crate) fn trade(subject: &str, id: u64, occurred_ms: i64, price: i64, size: 
         title: None,
         trace_id: None,
         user_id: None,
-        tags: Default::default(),
+        tags: [("id".to_owned(), id.to_string())].into(),
         metrics: [number("price", price), number("size", size)].into(),
         payload: None,
     }
@@ -150,6 +181,9 @@ impl Line {
                 continue;
             }
             let view = MetricView::decode(value.as_ref().unwrap()).unwrap();
+            if view.meter != "candles" {
+                continue;
+            }
             let key = (
                 view.group.as_str().to_owned(),
                 view.window_ms,

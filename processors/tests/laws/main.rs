@@ -7,5 +7,6 @@
 )]
 
 mod line;
+mod sketches;
 mod state;
 mod time;

@@ -11,7 +11,7 @@ use schemas::event::Event;
 use schemas::ids::Stream;
 use schemas::meter::Field;
 
-use crate::line::{BEGIN_MS, Line, Put, candles, place, trade};
+use crate::line::{BEGIN_MS, Line, Put, candles, place, trade, with_sketches};
 
 const SEEDS: std::ops::Range<u64> = 0..60;
 
@@ -111,7 +111,7 @@ fn a_step_restored_from_its_changes_goes_on_as_the_one_that_wrote_them() {
         let mut random = Rng::with_seed(seed);
         let limits = limits(&mut random);
         let stream = stream(&mut random);
-        let mut line = Line::new(limits);
+        let mut line = Line::under(with_sketches(limits));
         let mut log: Vec<Put> = vec![];
         let cut = random.usize(1..=stream.len());
         let (before, after) = stream.split_at(cut);
@@ -126,7 +126,7 @@ fn a_step_restored_from_its_changes_goes_on_as_the_one_that_wrote_them() {
             log.iter()
                 .all(|(stream, ..)| *stream == Stream::MetricsState)
         );
-        let mut restored = Line::new(limits);
+        let mut restored = Line::under(with_sketches(limits));
         restored.step = restored_from(&latest(&log), &line, &mut random);
         assert_eq!(summary(&line), summary(&restored), "seed {seed}");
         restored.tick(before[before.len() - 1].0);

@@ -5,6 +5,9 @@ use schemas::dead_letter::DeadLetter;
 use schemas::ids::Stream;
 use schemas::late::Late;
 use schemas::metric::MetricView;
+use schemas::sketch::Sketch;
+
+use crate::exact::Buckets;
 
 /// A record for others. Whatever a reader could see of it is in here.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -41,6 +44,7 @@ pub(crate) struct Metric {
     pub(crate) overflow: bool,
     pub(crate) event_count: u64,
     pub(crate) values: Vec<(String, Option<i128>)>,
+    pub(crate) sketches: Vec<(String, Buckets)>,
 }
 
 /// Which window it is: a row's identity in ClickHouse.
@@ -143,6 +147,23 @@ fn metric(key: &[u8], value: &[u8], is_final: bool) -> Metric {
             .iter()
             .map(|(name, value)| (name.as_str().to_owned(), units(value)))
             .collect(),
+        sketches: view
+            .sketches
+            .iter()
+            .map(|(name, bytes)| (name.as_str().to_owned(), buckets(bytes)))
+            .collect(),
+    }
+}
+
+/// What a reader of a sketch sees.
+fn buckets(bytes: &[u8]) -> Buckets {
+    match Sketch::decode(bytes).unwrap() {
+        Sketch::Quantiles(quantiles) => quantiles.buckets().collect(),
+        Sketch::Distinct(distinct) => {
+            assert!(distinct.is_exact(), "no plan has so many texts");
+            assert_eq!(bytes.len() as u64, 1 + 8 * distinct.count());
+            vec![(0, distinct.count())]
+        }
     }
 }
 

@@ -124,6 +124,7 @@ impl Plan {
         let mut current = self.definitions.clone();
         let mut producers = events::Producers::new(random, self);
         let mut now_ms = BEGIN_MS + random.i64(0..86_400_000);
+        let mut version = 1;
         for phase in 0..phase_count {
             let begin_ms = now_ms;
             let mut arrivals = producers.arrivals(random, &mut now_ms, phase);
@@ -150,7 +151,8 @@ impl Plan {
             changes.sort_by_key(|change| change.at_ms);
             for change in &mut changes {
                 let of = &mut current[change.tenant];
-                definitions::change(random, of);
+                version += 1;
+                definitions::change(random, of, version);
                 change.definitions = of.clone();
             }
             self.phases.push(Phase { arrivals, changes });

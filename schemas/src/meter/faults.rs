@@ -1,8 +1,8 @@
 //! What is wrong with a meter, in words that say where, what, and what would be right.
 
 use super::{
-    AGGREGATES_MAX, CONDITIONS_MAX, Condition, Field, Function, GROUP_BY_MAX, Meter, Operand,
-    PANES_MAX, Test, WINDOWS_MAX, Window,
+    AGGREGATES_MAX, Aggregate, CONDITIONS_MAX, Condition, Field, Function, GROUP_BY_MAX, Meter,
+    Operand, PANES_MAX, SKETCHES_MAX, Test, WINDOWS_MAX, Window,
 };
 use crate::decimal::Decimal;
 use crate::time::Width;
@@ -36,6 +36,7 @@ impl Meter {
         faults.extend(self.windows.iter().filter_map(|window| window.fault()));
         self.width_faults(&mut faults);
         self.aggregate_faults(&mut faults);
+        faults.extend(self.sketch_fault());
         faults.extend(self.filter.all.iter().filter_map(Condition::fault));
         faults
     }
@@ -67,17 +68,86 @@ impl Meter {
             {
                 faults.push(format!("aggregates[{at}].name {name} is given twice"));
             }
-            let lacks = |operand: &Option<Field>| operand.is_none();
-            let fault = match (aggregate.function, aggregate.of) {
-                (Function::Count, _) => None,
-                (Function::Vwap, _) if lacks(&self.value) || lacks(&self.weight) => {
-                    Some("vwap needs the meter's value and weight")
-                }
-                (_, Operand::Value) if lacks(&self.value) => Some("needs the meter's value"),
-                (_, Operand::Weight) if lacks(&self.weight) => Some("needs the meter's weight"),
-                _ => None,
-            };
+            let fault = self.operand_fault(aggregate);
             faults.extend(fault.map(|fault| format!("aggregates[{at}] {fault}")));
+            let fault = aggregate.rank_fault();
+            faults.extend(fault.map(|fault| format!("aggregates[{at}].q {fault}")));
+            let count = aggregate.conditions.len();
+            if count > CONDITIONS_MAX {
+                faults.push(format!(
+                    "aggregates[{at}].where has {count} items, and must have 0 to {CONDITIONS_MAX}"
+                ));
+            }
+            let conditions = aggregate.conditions.iter().enumerate();
+            faults.extend(conditions.filter_map(|(place, condition)| {
+                let fault = condition.fault()?;
+                Some(format!("aggregates[{at}].where[{place}]: {fault}"))
+            }));
+        }
+    }
+
+    fn sketch_fault(&self) -> Option<String> {
+        let count = self.sketches().len();
+        (count > SKETCHES_MAX).then(|| {
+            format!(
+                "aggregates need {count} sketches, and may need {SKETCHES_MAX}: quantiles of one \
+                 number share one, as do those distinct of one text, where their conditions agree"
+            )
+        })
+    }
+
+    fn operand_fault(&self, aggregate: &Aggregate) -> Option<String> {
+        let fault = match (aggregate.function, &aggregate.of) {
+            (Function::Ratio, Operand::Aggregates(names)) => {
+                return self.ratio_fault(aggregate, names);
+            }
+            (Function::Ratio, _) => {
+                "needs of: [\"a\", \"b\"], the names of the two aggregates that it divides"
+            }
+            (_, Operand::Aggregates(_)) => "is no ratio: of would be value or weight",
+            (Function::Distinct, Operand::Field(field)) if !field.is_number() => return None,
+            (Function::Distinct, _) => {
+                "needs of: the path of a text, user_id or tags.<name> for instance"
+            }
+            (_, Operand::Field(_)) => "counts no distinct texts: of would be value or weight",
+            (Function::Count, _) => return None,
+            (Function::Vwap, _) if self.value.is_none() || self.weight.is_none() => {
+                "vwap needs the meter's value and weight"
+            }
+            (_, Operand::Value) if self.value.is_none() => "needs the meter's value",
+            (_, Operand::Weight) if self.weight.is_none() => "needs the meter's weight",
+            _ => return None,
+        };
+        Some(fault.to_owned())
+    }
+
+    fn ratio_fault(&self, aggregate: &Aggregate, names: &[String; 2]) -> Option<String> {
+        if !aggregate.conditions.is_empty() {
+            return Some("is a ratio, and where belongs to what it divides".to_owned());
+        }
+        names.iter().find_map(|name| {
+            match self.aggregates.iter().find(|other| other.name == *name) {
+                None => Some(format!(
+                    "is a ratio of {name}, which the meter does not have"
+                )),
+                Some(other) if other.function == Function::Ratio => Some(format!(
+                    "is a ratio of {name}, which is a ratio itself: name what that one divides"
+                )),
+                Some(_) => None,
+            }
+        })
+    }
+}
+
+impl Aggregate {
+    fn rank_fault(&self) -> Option<&'static str> {
+        match (self.function, self.q) {
+            (Function::Quantile, None) => Some("is missing: 0.95 for instance"),
+            (Function::Quantile, Some(q)) if !(Decimal::ZERO..=Decimal::ONE).contains(&q) => {
+                Some("lies between 0 and 1")
+            }
+            (Function::Quantile, _) | (_, None) => None,
+            (_, Some(_)) => Some("belongs to a quantile alone"),
         }
     }
 }

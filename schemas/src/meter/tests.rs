@@ -1,6 +1,8 @@
 //! What is wrong with a meter is said; what is right reads back.
 
 use super::*;
+use crate::event::{Event, Severity, Source};
+use crate::time::EventTime;
 
 #[track_caller]
 fn check(json: &str, expect: &str) {
@@ -59,6 +61,196 @@ fn faults_say_where_and_what() {
             r#"[{"name":"v","function":"sum"},{"name":"v","function":"max"}]"#,
         ),
         "given twice",
+    );
+}
+
+#[test]
+fn faults_of_aggregates_say_which() {
+    let meter = |aggregates: &str| {
+        format!(
+            r#"{{"value":"metrics.price","group_by":["subject"],
+            "windows":[{{"kind":"tumbling","width_ms":1000}}],"aggregates":[{aggregates}]}}"#
+        )
+    };
+    let count = r#"{"name":"n","function":"count"}"#;
+    let ratio = |name: &str, of: &str| {
+        let ratio = format!(r#"{{"name":"{name}","function":"ratio","of":{of}}}"#);
+        meter(&format!("{count},{ratio}"))
+    };
+    check(
+        &ratio("r", r#""value""#),
+        r#"aggregates[1] needs of: ["a", "b"]"#,
+    );
+    check(
+        &ratio("r", r#"["n","m"]"#),
+        "aggregates[1] is a ratio of m, which",
+    );
+    check(
+        &ratio("r", r#"["n","r"]"#),
+        "is a ratio of r, which is a ratio itself",
+    );
+    check(
+        &ratio("r", r#"["n"]"#),
+        r#"["n"] is nothing to compute of: it would be value"#,
+    );
+    check(&ratio("r", r#""prize""#), "prize is nothing to compute of");
+    let gated = r#"{"name":"r","function":"ratio","of":["n","n"],
+        "where":[{"field":"name","exists":true}]}"#;
+    check(
+        &meter(&format!("{count},{gated}")),
+        "is a ratio, and where belongs to",
+    );
+    let sum = r#"{"name":"s","function":"sum","of":["n","n"]}"#;
+    check(
+        &meter(&format!("{count},{sum}")),
+        "aggregates[1] is no ratio",
+    );
+    let wrong = r#"{"name":"s","function":"count","where":[{"field":"name","exists":true},
+        {"field":"name","gt":"1"}]}"#;
+    check(&meter(wrong), "aggregates[0].where[1]: name is a text");
+    let quantile = |q: &str| meter(&format!(r#"{{"name":"p","function":"quantile"{q}}}"#));
+    check(&quantile(""), "aggregates[0].q is missing: 0.95");
+    check(
+        &quantile(r#","q":"1.01""#),
+        "aggregates[0].q lies between 0 and 1",
+    );
+    check(
+        &quantile(r#","q":"-0.1""#),
+        "aggregates[0].q lies between 0 and 1",
+    );
+    check(&quantile(r#","q":0.95"#), "expected a string");
+    check(
+        &quantile(r#","q":"0.5","of":"weight""#),
+        "aggregates[0] needs the meter's weight",
+    );
+    check(
+        &quantile(r#","q":"0.5","of":"user_id""#),
+        "counts no distinct texts",
+    );
+    let misplaced = r#"{"name":"p","function":"max","q":"0.5"}"#;
+    check(
+        &meter(misplaced),
+        "aggregates[0].q belongs to a quantile alone",
+    );
+    let distinct = |of: &str| meter(&format!(r#"{{"name":"d","function":"distinct"{of}}}"#));
+    check(&distinct(""), "needs of: the path of a text");
+    check(
+        &distinct(r#","of":"metrics.size""#),
+        "needs of: the path of a text",
+    );
+    check(
+        &distinct(r#","of":"user""#),
+        "user is nothing to compute of",
+    );
+    let nine: Vec<_> = (0..9)
+        .map(|at| format!(r#"{{"name":"d{at}","function":"distinct","of":"tags.t{at}"}}"#))
+        .collect();
+    check(
+        &meter(&nine.join(",")),
+        "aggregates need 9 sketches, and may need 8",
+    );
+    let many = r#"{"field":"name","exists":true}"#;
+    let many = [many; 17].join(",");
+    let many = format!(r#"{{"name":"s","function":"count","where":[{many}]}}"#);
+    check(
+        &meter(&many),
+        "aggregates[0].where has 17 items, and must have 0 to 16",
+    );
+}
+
+#[test]
+fn an_aggregate_is_written_as_it_was_read() {
+    let json = r#"{"name":"rate","function":"ratio","of":["errors","requests"]}"#;
+    let ratio: Aggregate = serde_json::from_str(json).unwrap();
+    let of = Operand::Aggregates(["errors".into(), "requests".into()]);
+    assert_eq!(ratio, Aggregate::new("rate", Function::Ratio, of));
+    assert_eq!(serde_json::to_string(&ratio).unwrap(), json);
+    for json in [
+        r#"{"name":"p95","function":"quantile","of":"value","q":"0.95"}"#,
+        r#"{"name":"users","function":"distinct","of":"tags.user"}"#,
+    ] {
+        let aggregate: Aggregate = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&aggregate).unwrap(), json);
+    }
+    let json = r#"{"name":"errors","function":"count","of":"value",
+        "where":[{"field":"error","eq":"true"}]}"#
+        .replace("\n        ", "");
+    let errors: Aggregate = serde_json::from_str(&json).unwrap();
+    assert_eq!(errors.conditions[0].field, Field::Error);
+    assert_eq!(serde_json::to_string(&errors).unwrap(), json);
+}
+
+#[test]
+fn quantiles_of_one_value_share_a_sketch() {
+    let quantile = |name: &str, q: &str| Aggregate::quantile(name, q.parse().unwrap());
+    let failed = Condition {
+        field: Field::Error,
+        test: Test::Eq("true".into()),
+    };
+    let users = Aggregate::new("users", Function::Distinct, Operand::Field(Field::UserId));
+    let mut meter = candles();
+    meter.aggregates.extend([
+        quantile("p50", "0.5"),
+        quantile("p95", "0.95"),
+        quantile("failed_p95", "0.95").only([failed.clone()]),
+        users.clone(),
+        quantile("failed_p50", "0.5").only([failed]),
+        users,
+    ]);
+    let names: Vec<_> = meter
+        .sketches()
+        .iter()
+        .map(|first| first.name.as_str())
+        .collect();
+    assert_eq!(names, ["p50", "failed_p95", "users"]);
+}
+
+#[test]
+fn a_call_that_failed_is_an_error() {
+    let check = |event_type, tags: &[(&str, &str)], expect: &str| {
+        let tags = tags
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
+        let event = Event {
+            event_id: "1".into(),
+            event_type,
+            name: None,
+            occurred_at: EventTime::from_us(0),
+            received_at: EventTime::from_us(0),
+            severity: Severity::Info,
+            source: Source::default(),
+            subject: "s".into(),
+            sequence: None,
+            title: None,
+            trace_id: None,
+            user_id: None,
+            tags: tags.collect(),
+            metrics: Default::default(),
+            payload: None,
+        };
+        let mut record = vec![];
+        event.encode(&mut record);
+        let view = EventView::decode(&record).unwrap();
+        let text = Field::Error.text(&view).unwrap();
+        assert_eq!(text.as_str(), expect, "{event_type:?} {:?}", event.tags);
+    };
+    let call = EventType::ApiCall;
+    check(call, &[], "false");
+    check(call, &[("status_code", "200")], "false");
+    check(call, &[("status_code", "499.9")], "false");
+    check(call, &[("status_code", "500")], "true");
+    check(call, &[("status_code", "599")], "true");
+    check(call, &[("status_code", "-500")], "false");
+    check(call, &[("status_code", "five hundred")], "false");
+    check(call, &[("error", "false")], "false");
+    check(call, &[("error", "timeout")], "true");
+    check(call, &[("error", "")], "true");
+    check(call, &[("status_code", "200"), ("error", "true")], "true");
+    check(call, &[("status_code", "503"), ("error", "false")], "true");
+    check(
+        EventType::Trade,
+        &[("status_code", "503"), ("error", "true")],
+        "false",
     );
 }
 

@@ -1,15 +1,14 @@
 //! Numbers in words: how a cell is read, written and added to.
 
 use schemas::decimal::Decimal;
-use schemas::meter::Operand;
 
-use super::{Carry, GREATEST, Instant, LEAST, Sample, UNPAIRED_HIGH, UNPAIRED_LOW, Units};
+use super::{Carry, GREATEST, Instant, LEAST, Number, Sample, UNPAIRED_HIGH, UNPAIRED_LOW, Units};
 
 #[inline]
-pub(super) fn operand(sample: &Sample, of: Operand) -> Option<i128> {
+pub(super) fn operand(sample: &Sample, of: Number) -> Option<i128> {
     match of {
-        Operand::Value => sample.value.map(Decimal::units),
-        Operand::Weight => sample.weight.map(Decimal::units),
+        Number::Value => sample.value.map(Decimal::units),
+        Number::Weight => sample.weight.map(Decimal::units),
     }
 }
 

@@ -1,14 +1,14 @@
 //! Any order gives the same, panes merge into windows, and nothing wraps.
 
 use super::*;
+use crate::metrics::ids::text_hash;
 use proptest::prelude::*;
-use schemas::meter::{Aggregate, Field, Filter, Function, Window};
+use schemas::meter::{Aggregate, Field, Filter, Function, Operand, Test, Window};
+use schemas::sketch::Sketch;
 
 fn meter(functions: &[(Function, Operand)]) -> Meter {
-    let aggregate = |(at, (function, of)): (usize, &(Function, Operand))| Aggregate {
-        name: format!("a{at}"),
-        function: *function,
-        of: *of,
+    let aggregate = |(at, (function, of)): (usize, &(Function, Operand))| {
+        Aggregate::new(format!("a{at}"), *function, of.clone())
     };
     Meter {
         filter: Filter::default(),
@@ -27,6 +27,39 @@ fn everything() -> Meter {
     meter(&functions.into_iter().flat_map(of).collect::<Vec<_>>())
 }
 
+/// Everything, quantiles and a count of distinct texts among it.
+fn sketched() -> Meter {
+    let mut meter = everything();
+    let quantile = |name: &str, q: &str| Aggregate::quantile(name, q.parse().unwrap());
+    let texts = Operand::Field(Field::Tag("size".into()));
+    meter.aggregates.extend([
+        quantile("p50", "0.5"),
+        Aggregate::new("sizes", Function::Distinct, texts),
+        quantile("p99", "0.99"),
+    ]);
+    meter
+}
+
+/// Passes the first gate of [`gated`].
+fn is_bought(trade: &Trade) -> bool {
+    trade.1 > 0
+}
+
+/// Everything once of all events, and once of those that are bought.
+fn gated() -> Meter {
+    let mut meter = sketched();
+    let bought = Condition {
+        field: Field::Tag("side".into()),
+        test: Test::Eq("buy".into()),
+    };
+    for aggregate in meter.aggregates.clone() {
+        let name = format!("bought_{}", aggregate.name);
+        let only = Aggregate { name, ..aggregate };
+        meter.aggregates.push(only.only([bought.clone()]));
+    }
+    meter
+}
+
 /// time, sequence, value, weight
 type Trade = (i64, i64, Option<i128>, Option<i128>);
 
@@ -41,27 +74,36 @@ fn sample(trade: &Trade) -> Sample {
         product: value.zip(weight).map(|(v, w)| Units::product(v, w)),
         value_squared: value.map(|v| Units::product(v, v)),
         weight_squared: weight.map(|w| Units::product(w, w)),
+        passes: u32::from(is_bought(trade)),
     }
 }
 
 struct Window2 {
     words: Vec<u64>,
     carries: Vec<Carry>,
+    sketches: Vec<Sketch>,
 }
 
-fn fold(layout: &Layout, start_us: i64, trades: &[Trade]) -> Window2 {
+/// A window without events.
+fn empty(layout: &Layout) -> Window2 {
     let mut window = Window2 {
         words: vec![0; layout.word_count()],
         carries: vec![],
+        sketches: layout.empty_sketches().into(),
     };
     layout.clear(&mut window.words);
+    window
+}
+
+fn fold(layout: &Layout, start_us: i64, trades: &[Trade]) -> Window2 {
+    let mut window = empty(layout);
     for trade in trades {
-        layout.fold(
-            &mut window.words,
-            start_us,
-            &sample(trade),
-            &mut window.carries,
-        );
+        let sample = sample(trade);
+        let Window2 { words, carries, .. } = &mut window;
+        layout.fold(words, start_us, &sample, carries);
+        // The text is the number's own.
+        let hash = trade.3.map(|weight| text_hash(&weight.to_le_bytes()));
+        layout.fold_sketches(&mut window.sketches, &sample, &[hash]);
     }
     window
 }
@@ -76,7 +118,7 @@ fn results(layout: &Layout, window: &Window2) -> (Vec<Option<Decimal>>, bool) {
             .sum()
     };
     let mut results = vec![];
-    let overflow = layout.results(&window.words, carry, &mut results);
+    let overflow = layout.results((&window.words, &window.sketches), carry, &mut results);
     (results, overflow)
 }
 
@@ -142,6 +184,41 @@ fn a_weighted_mean_is_of_events_that_have_both_numbers() {
     assert_eq!((got[0], overflow), (None, false));
 }
 
+#[test]
+fn a_ratio_is_of_two_results() {
+    let mut meter = meter(&[
+        (Function::Sum, Operand::Value),
+        (Function::Count, Operand::Value),
+        (Function::Max, Operand::Weight),
+    ]);
+    for (name, of) in [("mean", ["a0", "a1"]), ("null", ["a0", "a2"])] {
+        let of = Operand::Aggregates(of.map(Into::into));
+        let ratio = Aggregate::new(name, Function::Ratio, of);
+        meter.aggregates.insert(0, ratio);
+    }
+    assert_eq!(meter.faults(), Vec::<String>::new());
+    let layout = Layout::new(&meter, 1_000);
+    let (one, max) = (Decimal::ONE.units(), 10_i128.pow(38) - 1);
+    let mean = |trades: &[Trade]| {
+        let (results, overflow) = results(&layout, &fold(&layout, 0, trades));
+        (
+            results[1].map(|mean| mean.to_string()),
+            results[0],
+            overflow,
+        )
+    };
+    let trades = [2, -3, 2].map(|value| (1, 1, Some(value * one), None));
+    let third = Some("0.333333333333333333".to_owned());
+    assert_eq!(mean(&trades), (third, None, false));
+    // By 0, and of a sum that is out of range itself: that is said once, of the sum.
+    let by_zero = [(1, 1, Some(one), Some(0))];
+    assert_eq!(mean(&by_zero), (Some("1".to_owned()), None, false));
+    let large = [(1, 1, Some(max), None), (2, 2, Some(max), None)];
+    assert_eq!(mean(&large), (None, None, true));
+    let beyond = [(1, 1, Some(max), Some(1))];
+    assert_eq!(mean(&beyond).2, true);
+}
+
 fn trades() -> impl Strategy<Value = Vec<Trade>> {
     let units = prop_oneof![
         Just(None),
@@ -157,7 +234,7 @@ fn trades() -> impl Strategy<Value = Vec<Trade>> {
 proptest! {
     #[test]
     fn any_order_gives_the_same(trades in trades(), seed in any::<u64>()) {
-        let layout = Layout::new(&everything(), 4_000);
+        let layout = Layout::new(&gated(), 4_000);
         let in_order = results(&layout, &fold(&layout, 0, &trades));
         let mut shuffled = trades.clone();
         fastrand::Rng::with_seed(seed).shuffle(&mut shuffled);
@@ -168,11 +245,10 @@ proptest! {
     fn panes_merge_into_exactly_the_window(trades in trades(), width_ms in prop_oneof![
         Just(4_000_i64), Just(86_400_000_i64)
     ]) {
-        let layout = Layout::new(&everything(), width_ms);
-        let pieces = Layout::new(&everything(), 1_000);
+        let layout = Layout::new(&gated(), width_ms);
+        let pieces = Layout::new(&gated(), 1_000);
         let whole = results(&layout, &fold(&layout, 0, &trades));
-        let mut merged = Window2 { words: vec![0; layout.word_count()], carries: vec![] };
-        layout.clear(&mut merged.words);
+        let mut merged = empty(&layout);
         for second in 0..4 {
             let start_us = second * 1_000_000;
             let inside = |t: &&Trade| (start_us..start_us + 1_000_000).contains(&t.0);
@@ -187,6 +263,9 @@ proptest! {
                 start_us,
             };
             layout.merge(&mut merged.words, 0, &piece, &mut merged.carries);
+            for (own, of) in merged.sketches.iter_mut().zip(&pane.sketches) {
+                own.merge(of);
+            }
         }
         prop_assert_eq!(results(&layout, &merged), whole);
     }
@@ -207,5 +286,16 @@ proptest! {
         prop_assert_eq!(got[2].map(Decimal::units), values().min().map(|(_, _, v)| v));
         let last = trades.iter().filter_map(|t| t.3.map(|w| (t.0, t.1, w))).max();
         prop_assert_eq!(got[3].map(Decimal::units), last.map(|(_, _, w)| w));
+    }
+
+    #[test]
+    fn cells_behind_a_gate_are_those_of_the_events_that_pass(trades in trades()) {
+        let all = Layout::new(&sketched(), 4_000);
+        let bought: Vec<Trade> = trades.iter().filter(|t| is_bought(t)).copied().collect();
+        let (whole, beyond) = results(&all, &fold(&all, 0, &trades));
+        let (part, part_beyond) = results(&all, &fold(&all, 0, &bought));
+        let layout = Layout::new(&gated(), 4_000);
+        let (got, overflow) = results(&layout, &fold(&layout, 0, &trades));
+        prop_assert_eq!((got, overflow), ([whole, part].concat(), beyond || part_beyond));
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use processors::metrics::NamedMeter;
-use schemas::event::Event;
-use schemas::meter::{Condition, Field, Meter, Test, Window};
+use schemas::event::{Event, EventType};
+use schemas::meter::{Condition, Field, Meter, Operand, Test, Window};
 
 use super::OTHER;
 use crate::exact::{self, Sample};
@@ -91,6 +91,15 @@ impl Groups {
             sequence: event.sequence,
             value: number(&meter.value),
             weight: number(&meter.weight),
+            passes: passes(meter, event),
+            texts: meter
+                .aggregates
+                .iter()
+                .map(|aggregate| match &aggregate.of {
+                    Operand::Field(field) => text(field, event),
+                    _ => None,
+                })
+                .collect(),
         };
         let mut facts = vec![];
         for (at, window) in meter.windows.iter().enumerate() {
@@ -244,6 +253,10 @@ fn fact(named: &NamedMeter, key: &GroupKey, start_us: i64, held: &Held) -> Fact 
         overflow,
         event_count: held.samples.len() as u64,
         values,
+        sketches: match held.revision {
+            0 => vec![],
+            _ => exact::sketches(&held.samples, &named.meter.aggregates),
+        },
     })
 }
 
@@ -257,6 +270,16 @@ fn matches(meter: &Meter, event: &Event) -> bool {
             .all
             .iter()
             .all(|condition| holds(condition, event))
+}
+
+/// For each aggregate, whether its own conditions hold.
+fn passes(meter: &Meter, event: &Event) -> Vec<bool> {
+    let aggregates = meter.aggregates.iter();
+    let passes = aggregates.map(|aggregate| {
+        let mut conditions = aggregate.conditions.iter();
+        conditions.all(|condition| holds(condition, event))
+    });
+    passes.collect()
 }
 
 /// The conditions that the plans use.
@@ -284,6 +307,17 @@ fn text(field: &Field, event: &Event) -> Option<String> {
         Field::UserId => event.user_id.clone(),
         Field::Tag(name) => event.tags.get(name).cloned(),
         Field::Metric(_) => None,
+        // "True when `tags.status_code` is a number ≥ 500 or `tags.error` is there and not `false`."
+        Field::Error => {
+            let status = event
+                .tags
+                .get("status_code")
+                .map(|text| text.parse::<f64>());
+            let is_bad = status.is_some_and(|status| status.is_ok_and(|status| status >= 500.0));
+            let is_marked = event.tags.get("error").is_some_and(|text| text != "false");
+            let is_call = event.event_type == EventType::ApiCall;
+            Some((is_call && (is_bad || is_marked)).to_string())
+        }
         field => panic!("no plan has {field}"),
     }
 }

@@ -31,15 +31,10 @@ pub(super) fn first(random: &mut Rng) -> Definitions {
     }
 }
 
-/// Adds, changes or removes a meter, or sets other limits.
-pub(super) fn change(random: &mut Rng, definitions: &mut Definitions) {
-    let last = definitions
-        .meters
-        .iter()
-        .map(|meter| meter.version)
-        .max()
-        .unwrap_or(0);
-    let (version, meter) = (last + 1, meter(random));
+/// Adds, changes or removes a meter, or sets other limits. `version` is one that no meter had: two
+/// changes may come into force as one, and an id's version stands for one definition.
+pub(super) fn change(random: &mut Rng, definitions: &mut Definitions, version: i64) {
+    let meter = meter(random);
     match random.u8(0..6) {
         0 | 1 => {
             let id = format!("meter-{}", random.u8(2..5));
@@ -109,8 +104,19 @@ fn meter(random: &mut Rng) -> Meter {
         .map(|ms| window(random, *ms))
         .collect();
     let mut aggregates = all_functions();
+    aggregates.extend(sketched());
     random.shuffle(&mut aggregates);
     aggregates.truncate(random.usize(1..=aggregates.len()));
+    if random.bool() {
+        gate(random, &mut aggregates);
+    }
+    if random.bool() {
+        let [dividend, divisor] = [(); 2].map(|()| random.usize(0..aggregates.len()));
+        let of = [dividend, divisor].map(|at| aggregates[at].name.clone());
+        let of = Operand::Aggregates(of);
+        let at = random.usize(0..=aggregates.len());
+        aggregates.insert(at, Aggregate::new("ratio", Function::Ratio, of));
+    }
     let meter = Meter {
         filter: filter(random),
         value: Some(Field::Metric("price".into())),
@@ -128,11 +134,7 @@ pub(crate) fn all_functions() -> Vec<Aggregate> {
     use Function::{Count, First, Last, Max, Mean, Min, Stddev, Sum, Vwap};
     let functions = [Count, Sum, Min, Max, First, Last, Mean, Vwap, Stddev];
     let of = |(at, function): (usize, Function)| {
-        let named = |name: &str, of| Aggregate {
-            name: format!("{name}{at}"),
-            function,
-            of,
-        };
+        let named = |name: &str, of| Aggregate::new(format!("{name}{at}"), function, of);
         [
             named("value", Operand::Value),
             named("weight", Operand::Weight),
@@ -141,7 +143,52 @@ pub(crate) fn all_functions() -> Vec<Aggregate> {
     functions.into_iter().enumerate().flat_map(of).collect()
 }
 
+/// What is read from sketches, some of which several share.
+fn sketched() -> Vec<Aggregate> {
+    let quantile = |name: &str, q: &str| Aggregate::quantile(name, q.parse().unwrap());
+    let of_weight = |aggregate| Aggregate {
+        of: Operand::Weight,
+        ..aggregate
+    };
+    let distinct =
+        |name: &str, field| Aggregate::new(name, Function::Distinct, Operand::Field(field));
+    vec![
+        quantile("least", "0"),
+        quantile("p50", "0.5"),
+        quantile("p95", "0.95"),
+        of_weight(quantile("weight_p99", "0.99")),
+        distinct("rooms", Field::Tag("room".into())),
+        distinct("users", Field::UserId),
+    ]
+}
+
+/// Gives some aggregates conditions of their own, few enough that some share them.
+fn gate(random: &mut Rng, aggregates: &mut [Aggregate]) {
+    let mut choices = conditions();
+    random.shuffle(&mut choices);
+    let sets = [
+        vec![choices[0].clone()],
+        vec![choices[1].clone()],
+        choices[2..4].to_vec(),
+    ];
+    for aggregate in aggregates {
+        if random.u8(0..3) > 0 {
+            aggregate.conditions = sets[random.usize(0..sets.len())].clone();
+        }
+    }
+}
+
 fn filter(random: &mut Rng) -> Filter {
+    let mut all = vec![];
+    if random.u8(0..4) == 0 {
+        let conditions = conditions();
+        all.push(conditions[random.usize(0..conditions.len())].clone());
+    }
+    let event_type = (random.u8(0..3) == 0).then_some(EventType::Trade);
+    Filter { event_type, all }
+}
+
+fn conditions() -> Vec<Condition> {
     let tests = [
         (Field::Tag("side".into()), Test::Eq("buy".into())),
         (Field::Tag("side".into()), Test::Ne("buy".into())),
@@ -159,12 +206,8 @@ fn filter(random: &mut Rng) -> Filter {
         ),
         (Field::UserId, Test::Exists(true)),
         (Field::Metric("price".into()), Test::Exists(false)),
+        (Field::Error, Test::Eq("true".into())),
     ];
-    let mut all = vec![];
-    if random.u8(0..4) == 0 {
-        let (field, test) = tests[random.usize(0..tests.len())].clone();
-        all.push(Condition { field, test });
-    }
-    let event_type = (random.u8(0..3) == 0).then_some(EventType::Trade);
-    Filter { event_type, all }
+    let condition = |(field, test)| Condition { field, test };
+    tests.into_iter().map(condition).collect()
 }

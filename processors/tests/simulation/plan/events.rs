@@ -267,6 +267,15 @@ impl Producers {
         event
             .tags
             .insert("room".into(), format!("r{}", random.u8(0..9)));
+        if event.event_type == EventType::ApiCall {
+            let codes = ["200", "499", "500", "503.5", "none", "1e3"];
+            let code = codes[random.usize(0..codes.len())];
+            event.tags.insert("status_code".into(), code.into());
+            let errors = ["true", "false", "", "timeout"];
+            if let Some(error) = errors.get(random.usize(0..9)) {
+                event.tags.insert("error".into(), (*error).into());
+            }
+        }
         event.user_id = random.bool().then(|| format!("u{}", random.u8(0..30)));
         for name in ["price", "size"] {
             if random.u8(0..10) > 0 {
