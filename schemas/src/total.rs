@@ -87,8 +87,8 @@ pub fn deviation(values: Total, squares: Total, count: u64) -> Option<Decimal> {
     from_big(&(spread.sqrt() / n))
 }
 
-/// `dividend / divisor`, rounded half away from zero to 18 places; `None` for a divisor of 0, or out
-/// of range.
+/// `dividend / divisor`, rounded half away from zero to 18 places; `None` for a divisor of 0, or
+/// out of range.
 pub fn ratio(dividend: Decimal, divisor: Decimal) -> Option<Decimal> {
     let (dividend, divisor) = (I256::from(dividend.units()), I256::from(divisor.units()));
     if divisor == 0 {

@@ -50,6 +50,15 @@ fn read_carries(r: &mut Reader<'_>) -> Result<Vec<Carry>, StateError> {
     Ok(carries)
 }
 
+/// What is wrong with windows that were restored, if they are not those of their meter.
+fn other_windows(spec: &RunSpec, run: &Run, panes: &Panes) -> Option<&'static str> {
+    let lacks_cells = |entry: &Entry| entry.slot == NO_SLOT;
+    if !spec.is_hopping() && run.windows.iter().any(lacks_cells) {
+        return Some("a window without cells");
+    }
+    (!has_its_sketches(spec, run, panes)).then_some("sketches of other aggregates")
+}
+
 /// True when each window and pane with cells has the sketches that its meter wants.
 fn has_its_sketches(spec: &RunSpec, run: &Run, panes: &Panes) -> bool {
     if !spec.layout.is_sketched() {
@@ -398,12 +407,8 @@ impl MetricsStep {
             if run.memory.is_some_and(|at| usize::from(at) != spec.panes) {
                 return missing("cells of another length");
             }
-            if !has_its_sketches(spec, run, &self.panes[spec.panes]) {
-                return missing("sketches of other aggregates");
-            }
-            let lacks_cells = |entry: &Entry| entry.slot == NO_SLOT;
-            if !spec.is_hopping() && run.windows.iter().any(lacks_cells) {
-                return missing("a window without cells");
+            if let Some(what) = other_windows(spec, run, &self.panes[spec.panes]) {
+                return missing(what);
             }
             let unfired = run
                 .windows

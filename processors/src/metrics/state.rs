@@ -11,9 +11,9 @@
 //! | `n` | the five counts |
 //!
 //! Cells lie packed where they can be, behind their number of words, and a flag says so; else their
-//! words lie there as they are. Sketches come where a flag says so: of quantiles the buckets, each as
-//! how far its key is from the one before, and its count; of distinct texts the bytes that a metric's
-//! record has.
+//! words lie there as they are. Sketches come where a flag says so: of quantiles the buckets, each
+//! as how far its key is from the one before, and its count; of distinct texts the bytes that a
+//! metric's record has.
 //! Records may come in any order: compaction leaves the latest of each key where it lies.
 
 use std::collections::BTreeMap;

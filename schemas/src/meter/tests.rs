@@ -64,14 +64,17 @@ fn faults_say_where_and_what() {
     );
 }
 
+/// A meter of a price with these aggregates.
+fn aggregates(aggregates: &str) -> String {
+    format!(
+        r#"{{"value":"metrics.price","group_by":["subject"],
+        "windows":[{{"kind":"tumbling","width_ms":1000}}],"aggregates":[{aggregates}]}}"#
+    )
+}
+
 #[test]
 fn faults_of_aggregates_say_which() {
-    let meter = |aggregates: &str| {
-        format!(
-            r#"{{"value":"metrics.price","group_by":["subject"],
-            "windows":[{{"kind":"tumbling","width_ms":1000}}],"aggregates":[{aggregates}]}}"#
-        )
-    };
+    let meter = aggregates;
     let count = r#"{"name":"n","function":"count"}"#;
     let ratio = |name: &str, of: &str| {
         let ratio = format!(r#"{{"name":"{name}","function":"ratio","of":{of}}}"#);
@@ -108,6 +111,11 @@ fn faults_of_aggregates_say_which() {
     let wrong = r#"{"name":"s","function":"count","where":[{"field":"name","exists":true},
         {"field":"name","gt":"1"}]}"#;
     check(&meter(wrong), "aggregates[0].where[1]: name is a text");
+}
+
+#[test]
+fn faults_of_sketches_say_which() {
+    let meter = aggregates;
     let quantile = |q: &str| meter(&format!(r#"{{"name":"p","function":"quantile"{q}}}"#));
     check(&quantile(""), "aggregates[0].q is missing: 0.95");
     check(

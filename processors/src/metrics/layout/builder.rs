@@ -45,28 +45,8 @@ impl Builder {
         gates: &[&[Condition]],
         aggregate: &Aggregate,
     ) -> Reading {
-        if let Operand::Aggregates(names) = &aggregate.of {
-            let place = |name: &String| {
-                let found = meter
-                    .aggregates
-                    .iter()
-                    .position(|other| other.name == *name);
-                found.expect("a ratio's operands were checked") as u8
-            };
-            return Reading::Ratio {
-                dividend: place(&names[0]),
-                divisor: place(&names[1]),
-            };
-        }
-        if aggregate.function.is_sketched() {
-            let firsts = meter.sketches();
-            let shared = firsts
-                .iter()
-                .position(|first| first.shares_sketch(aggregate));
-            return Reading::Sketch {
-                at: shared.expect("a sketch that it is read from") as u8,
-                q: aggregate.q,
-            };
+        if let Some(reading) = without_cells(meter, aggregate) {
+            return reading;
         }
         let gate = gates.iter().position(|gate| *gate == aggregate.conditions);
         let part = self.part(gate);
@@ -187,4 +167,32 @@ impl Builder {
             }
         }
     }
+}
+
+/// How an aggregate is read that has no cells of its own: off two results, or a sketch.
+fn without_cells(meter: &Meter, aggregate: &Aggregate) -> Option<Reading> {
+    if let Operand::Aggregates(names) = &aggregate.of {
+        let place = |name: &String| {
+            let found = meter
+                .aggregates
+                .iter()
+                .position(|other| other.name == *name);
+            found.expect("a ratio's operands were checked") as u8
+        };
+        return Some(Reading::Ratio {
+            dividend: place(&names[0]),
+            divisor: place(&names[1]),
+        });
+    }
+    if aggregate.function.is_sketched() {
+        let firsts = meter.sketches();
+        let shared = firsts
+            .iter()
+            .position(|first| first.shares_sketch(aggregate));
+        return Some(Reading::Sketch {
+            at: shared.expect("a sketch that it is read from") as u8,
+            q: aggregate.q,
+        });
+    }
+    None
 }

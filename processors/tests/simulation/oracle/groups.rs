@@ -307,7 +307,7 @@ fn text(field: &Field, event: &Event) -> Option<String> {
         Field::UserId => event.user_id.clone(),
         Field::Tag(name) => event.tags.get(name).cloned(),
         Field::Metric(_) => None,
-        // "True when `tags.status_code` is a number ≥ 500 or `tags.error` is there and not `false`."
+        // "A number of 500 or more, or it has a `tags.error` other than `false`."
         Field::Error => {
             let status = event
                 .tags
