@@ -1,6 +1,8 @@
 //! What is kept for the platform's own parts, so that nobody's event can pass for theirs.
 
+use schemas::control::Exchange;
 use schemas::event::EventType;
+use schemas::refusal::reserved;
 
 /// Types that a client may send.
 pub(super) const TYPES: [EventType; 7] = [
@@ -13,31 +15,25 @@ pub(super) const TYPES: [EventType; 7] = [
     EventType::Quote,
 ];
 
-/// The exchanges that have connectors: subjects that begin with one of these names and a colon are
-/// markets and feeds of theirs.
-const EXCHANGES: [&str; 1] = ["coinbase"];
-
 /// True of a type that only connectors may write.
 pub(super) fn is_reserved_type(event_type: EventType) -> bool {
     matches!(event_type, EventType::Gap | EventType::Candle)
 }
 
-/// What the platform's own subjects begin with.
-const PLATFORM: &str = "pulse";
-
-/// True of a subject that is a connector's or the platform's: `coinbase:BTC-USD`, `pulse:limits`.
+/// True of a subject that is a connector's or the platform's, as every reader of events has it:
+/// `coinbase:BTC-USD`, `pulse:limits`.
 pub(super) fn is_connectors_subject(subject: &str) -> bool {
-    let source = subject.split_once(':').map(|(source, _)| source);
-    source.is_some_and(|source| source == PLATFORM || EXCHANGES.contains(&source))
+    reserved(EventType::CustomEvent, subject).is_some()
 }
 
 /// True of a service or subject in whose name only the platform may say how it is: `coinbase`,
 /// `pulse`, `pulse-metrics`, `pulse:limits`; not of `pulsar`.
 pub(super) fn is_platforms(name: &str) -> bool {
-    if EXCHANGES.contains(&name) || is_connectors_subject(name) {
+    let is_exchange = Exchange::ALL.iter().any(|exchange| exchange.name() == name);
+    if is_exchange || is_connectors_subject(name) {
         return true;
     }
-    let rest = name.strip_prefix(PLATFORM);
+    let rest = name.strip_prefix("pulse");
     rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric()))
 }
 
