@@ -7,6 +7,7 @@
 //! Read in this order: [`IntakeConfig`], [`Intake`], [`handlers`]; then [`idempotency`], [`ways`]
 //! and [`cors`].
 
+pub mod docs;
 pub mod handlers;
 pub mod idempotency;
 pub mod telemetry;

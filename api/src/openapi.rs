@@ -28,8 +28,7 @@ struct Frame;
 pub fn description() -> Value {
     let mut whole = Frame::openapi();
     let parts = [
-        intake::handlers::Docs::openapi(),
-        intake::telemetry::Docs::openapi(),
+        intake::docs::Docs::openapi(),
         query::Docs::openapi(),
         manage::Docs::openapi(),
         registry::Docs::openapi(),

@@ -1,12 +1,14 @@
 //! Errors as every route answers them: one status, one `application/problem+json` (RFC 9457).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::{Content, Ref, RefOr, Response as Described, ResponseBuilder};
 
 /// The media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -200,6 +202,21 @@ impl IntoResponse for ApiError {
         );
         response
     }
+}
+
+/// Problems with these statuses, for the description of a route.
+pub(crate) fn problems(statuses: &[u16]) -> BTreeMap<String, RefOr<Described>> {
+    let response = |status: &u16| {
+        let status = StatusCode::from_u16(*status).expect("a status of the lists above");
+        let words = status.canonical_reason().unwrap_or("A problem.");
+        let content = Content::new(Some(Ref::from_schema_name("Problem")));
+        let response = ResponseBuilder::new()
+            .description(words)
+            .content(PROBLEM_JSON, content)
+            .build();
+        (status.as_str().to_owned(), RefOr::T(response))
+    };
+    statuses.iter().map(response).collect()
 }
 
 #[cfg(test)]

@@ -1,23 +1,19 @@
 //! The routes by which events come in.
 
-use std::collections::BTreeMap;
-
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{options, post};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use utoipa::openapi::{self, RefOr};
-use utoipa::{IntoResponses, OpenApi};
 
+use super::docs::{IngestAnswer, IngestProblems, PostedEvent, PostedEvents};
 use super::idempotency::key_of;
 use super::{Intake, Taken, cors};
 use crate::access::Caller;
 use crate::body::{self, Bounds};
 use crate::ingest::{Form, key_in_body};
 use crate::limits::BODY_BYTES_MAX;
-use crate::manage::docs::problems;
 use crate::problem::ApiError;
 use crate::routes::{Served, served};
 
@@ -52,15 +48,23 @@ impl Intake {
         ("Idempotency-Key" = Option<String>, Header, description = "whoever sends this again with the same body means the same events"),
         ("Content-Encoding" = Option<String>, Header, description = "gzip, deflate, br or zstd"),
     ),
-    request_body(content = serde_json::Value, description = "events", content_type = "application/json"),
+    request_body(
+        description = "one event or many; the content types of each form are in docs/ingest.md",
+        content(
+            (PostedEvent = "application/json"),
+            (String = "application/x-ndjson"),
+            (serde_json::Value = "application/cloudevents+json"),
+            (serde_json::Value = "application/cloudevents-batch+json"),
+        )
+    ),
     responses(
-        (status = 200, description = "all are on every in-sync replica"),
-        (status = 202, description = "some are on this gateway's disk alone"),
-        (status = 207, description = "some were taken and some were not"),
+        (status = 200, description = "all are on every in-sync replica", body = IngestAnswer),
+        (status = 202, description = "some are on this gateway's disk alone", body = IngestAnswer),
+        (status = 207, description = "some were taken and some were not", body = IngestAnswer),
         IngestProblems,
     )
 )]
-async fn one(State(intake): State<Intake>, request: Request) -> Response {
+pub(super) async fn one(State(intake): State<Intake>, request: Request) -> Response {
     answer(intake, request).await
 }
 
@@ -73,15 +77,23 @@ async fn one(State(intake): State<Intake>, request: Request) -> Response {
         ("Idempotency-Key" = Option<String>, Header, description = "whoever sends this again with the same body means the same events"),
         ("Content-Encoding" = Option<String>, Header, description = "gzip, deflate, br or zstd"),
     ),
-    request_body(content = serde_json::Value, description = "events", content_type = "application/json"),
+    request_body(
+        description = "one event or many; the content types of each form are in docs/ingest.md",
+        content(
+            (PostedEvents = "application/json"),
+            (String = "application/x-ndjson"),
+            (serde_json::Value = "application/cloudevents+json"),
+            (serde_json::Value = "application/cloudevents-batch+json"),
+        )
+    ),
     responses(
-        (status = 200, description = "all are on every in-sync replica"),
-        (status = 202, description = "some are on this gateway's disk alone"),
-        (status = 207, description = "some were taken and some were not"),
+        (status = 200, description = "all are on every in-sync replica", body = IngestAnswer),
+        (status = 202, description = "some are on this gateway's disk alone", body = IngestAnswer),
+        (status = 207, description = "some were taken and some were not", body = IngestAnswer),
         IngestProblems,
     )
 )]
-async fn many(State(intake): State<Intake>, request: Request) -> Response {
+pub(super) async fn many(State(intake): State<Intake>, request: Request) -> Response {
     answer(intake, request).await
 }
 
@@ -152,17 +164,3 @@ pub(super) fn text(
         ))),
     }
 }
-
-/// What these routes refuse with.
-pub struct IngestProblems;
-
-impl IntoResponses for IngestProblems {
-    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        problems(&[400, 408, 413, 415, 422, 429, 500, 503])
-    }
-}
-
-/// This part of the API's description.
-#[derive(OpenApi)]
-#[openapi(paths(one, many))]
-pub struct Docs;

@@ -1,6 +1,5 @@
 //! OpenTelemetry's routes: its spans and logs on the same way as every event.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -8,9 +7,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::{Method, header};
 use schemas::time::EventTime;
-use utoipa::openapi::{self, RefOr};
-use utoipa::{IntoResponses, OpenApi};
 
+use super::docs::{Protobuf, TelemetryProblems};
 use super::handlers::{AGAIN_AFTER_S, text};
 use super::idempotency::Seen;
 use super::{Intake, rules};
@@ -18,7 +16,6 @@ use crate::access::Caller;
 use crate::body::{self, Bounds};
 use crate::ingest::{Outcome, Prepared};
 use crate::limits::BODY_BYTES_MAX;
-use crate::manage::docs::problems;
 use crate::otlp::{self, Translated};
 use crate::problem::ApiError;
 use crate::routes::{Served, served};
@@ -40,16 +37,19 @@ impl Intake {
     path = "/v1/traces",
     tag = "OpenTelemetry",
     request_body(
-        content = Vec<u8>,
         description = "an ExportTraceServiceRequest",
-        content_type = "application/x-protobuf"
+        content((Protobuf = "application/x-protobuf"), (Value = "application/json"))
     ),
     responses(
         (status = 200, description = "taken; partial_success has the others"),
         TelemetryProblems,
     )
 )]
-async fn traces(State(intake): State<Intake>, caller: Caller, request: Request) -> Response {
+pub(super) async fn traces(
+    State(intake): State<Intake>,
+    caller: Caller,
+    request: Request,
+) -> Response {
     telemetry(&intake, &caller, request, otlp::traces).await
 }
 
@@ -58,13 +58,20 @@ async fn traces(State(intake): State<Intake>, caller: Caller, request: Request) 
     post,
     path = "/v1/logs",
     tag = "OpenTelemetry",
-    request_body(content = Vec<u8>, description = "an ExportLogsServiceRequest", content_type = "application/x-protobuf"),
+    request_body(
+        description = "an ExportLogsServiceRequest",
+        content((Protobuf = "application/x-protobuf"), (Value = "application/json"))
+    ),
     responses(
         (status = 200, description = "taken; partial_success has the others"),
         TelemetryProblems,
     )
 )]
-async fn logs(State(intake): State<Intake>, caller: Caller, request: Request) -> Response {
+pub(super) async fn logs(
+    State(intake): State<Intake>,
+    caller: Caller,
+    request: Request,
+) -> Response {
     telemetry(&intake, &caller, request, otlp::logs).await
 }
 
@@ -124,17 +131,3 @@ async fn translated(
     }
     Ok(response)
 }
-
-/// What these routes refuse with.
-pub struct TelemetryProblems;
-
-impl IntoResponses for TelemetryProblems {
-    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        problems(&[400, 408, 413, 415, 429, 500, 503])
-    }
-}
-
-/// This part of the API's description.
-#[derive(OpenApi)]
-#[openapi(paths(traces, logs))]
-pub struct Docs;

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use schemas::control::{Channel, Exchange};
 use serde_json::Value;
-use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{RefOr, Response};
 use utoipa::{IntoResponses, ToSchema};
 
 use super::{feeds, installation, keys, meters, register};
-use crate::problem::{FieldFault, PROBLEM_JSON, Problem};
+use crate::problem::{FieldFault, Problem, problems};
 
 /// All of this part's paths and shapes.
 #[derive(utoipa::OpenApi)]
@@ -53,6 +53,17 @@ pub struct InstallationDocs;
 
 /// A meter. `docs/meters.md` has the language.
 #[derive(ToSchema)]
+#[schema(example = json!({
+    "id": "orders",
+    "filter": {"event_type": "api_call"},
+    "value": "metrics.duration_ms",
+    "group_by": ["subject"],
+    "windows": [{"kind": "tumbling", "width_ms": 60000}],
+    "aggregates": [
+        {"name": "requests", "function": "count"},
+        {"name": "p95", "function": "quantile", "q": "0.95"},
+    ],
+}))]
 #[expect(dead_code, reason = "described, and never made")]
 pub struct Meter {
     /// 1 to 64 letters, digits, `-`, `_` or `.`.
@@ -96,6 +107,12 @@ pub struct MeterPage {
 
 /// A feed from an exchange.
 #[derive(ToSchema)]
+#[schema(example = json!({
+    "id": "coinbase",
+    "exchange": "coinbase_exchange",
+    "products": ["BTC-USD"],
+    "channels": ["trades", "quotes"],
+}))]
 #[expect(dead_code, reason = "described, and never made")]
 pub struct Feed {
     /// 1 to 64 letters, digits, `-`, `_` or `.`.
@@ -173,21 +190,6 @@ impl IntoResponses for Registered {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         problems(&[400, 403, 408, 409, 413, 415, 422, 429, 500, 503])
     }
-}
-
-/// Problems with these statuses.
-pub(crate) fn problems(statuses: &[u16]) -> BTreeMap<String, RefOr<Response>> {
-    let response = |status: &u16| {
-        let status = http::StatusCode::from_u16(*status).expect("a status of the lists above");
-        let words = status.canonical_reason().unwrap_or("A problem.");
-        let content = Content::new(Some(Ref::from_schema_name("Problem")));
-        let response = ResponseBuilder::new()
-            .description(words)
-            .content(PROBLEM_JSON, content)
-            .build();
-        (status.as_str().to_owned(), RefOr::T(response))
-    };
-    statuses.iter().map(response).collect()
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ const BODY_MAX: Duration = Duration::from_secs(15);
 /// Definitions in one page.
 pub const PAGE_MAX: u32 = 500;
 const PAGE_DEFAULT: u32 = 100;
+/// Of a page's `after`: no id is longer.
+const AFTER_BYTES_MAX: usize = 64;
 
 /// A body of JSON, as it came.
 #[derive(Debug)]
@@ -204,6 +206,12 @@ pub fn page_of(query: PageQuery) -> Result<Page, ApiError> {
     let Query(page) = query
         .map_err(|error| ApiError::bad_request(format!("the query: {}", error.body_text())))?;
     check_limit(page.limit)?;
+    if page.after.len() > AFTER_BYTES_MAX {
+        return Err(ApiError::bad_request(format!(
+            "after has {} bytes, and is the `next` of a page: at most {AFTER_BYTES_MAX}",
+            page.after.len()
+        )));
+    }
     Ok(page)
 }
 

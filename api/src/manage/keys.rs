@@ -31,6 +31,7 @@ const EXPIRED_KEPT_MS: i64 = 7 * 86_400_000;
 /// A key to be.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "checkout", "scopes": ["ingest"]}))]
 pub struct NewKey {
     /// What people call it, up to 100 characters.
     #[schema(min_length = 1, max_length = 100)]

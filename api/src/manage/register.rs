@@ -42,6 +42,12 @@ const NAME_MAX: usize = 100;
 /// A tenant to be.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "Acme",
+    "slug": "acme",
+    "owner_email": "ann@acme.example",
+    "owner_password": "correct horse battery staple",
+}))]
 pub struct NewTenant {
     /// What people read.
     #[schema(min_length = 1, max_length = 100)]

@@ -201,7 +201,7 @@ pub struct SearchBody {
     post,
     path = "/api/v1/ingestion/events/search",
     tag = "events",
-    request_body(content = SearchBody, content_type = "application/json"),
+    request_body(content = Option<SearchBody>, content_type = "application/json"),
     responses(
         (status = 200, description = "A page of events", body = SearchAnswer),
         (

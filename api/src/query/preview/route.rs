@@ -13,10 +13,9 @@ use utoipa::openapi::{RefOr, Response};
 
 use super::{Preview, cells};
 use crate::access::Caller;
-use crate::manage::docs::problems;
 use crate::manage::document::Document;
 use crate::manage::faults::located;
-use crate::problem::{ApiError, FieldFault};
+use crate::problem::{ApiError, FieldFault, problems};
 use crate::query::QueryState;
 use crate::query::range::Range;
 
@@ -31,7 +30,13 @@ const SPAN_MS: i64 = 3_600_000;
     request_body(
         content = serde_json::Value,
         description = "a meter without an id",
-        content_type = "application/json"
+        content_type = "application/json",
+        example = json!({
+            "filter": {"event_type": "api_call"},
+            "group_by": ["subject"],
+            "windows": [{"kind": "tumbling", "width_ms": 60000}],
+            "aggregates": [{"name": "requests", "function": "count"}],
+        })
     ),
     responses(
         (status = 200, description = "its windows", body = Preview),
