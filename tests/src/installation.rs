@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{eventually, topic};
 
-const SECRET: &str = "a secret of the tests alone";
+pub(crate) const SECRET: &str = "a secret of the tests alone";
 const GRACE: Duration = Duration::from_secs(20);
 
 /// A program of ours at work.
@@ -131,11 +131,16 @@ impl Installation {
     pub async fn gateway(&mut self, instance: &str, environment: &[(&str, &str)]) -> String {
         let port = Port::claim(PortWish::Any).unwrap();
         let address = port.address();
-        self.ports.push(port);
+        self.keep_ports([port]);
         let mut all = vec![("PULSE_GATEWAY_LISTEN", address.as_str())];
         all.extend(environment);
         self.role("pulse-gateway", instance, &all).await;
         address
+    }
+
+    /// Keeps ports for the roles that listen there, also while those are down.
+    pub(crate) fn keep_ports(&mut self, ports: impl IntoIterator<Item = Port>) {
+        self.ports.extend(ports);
     }
 
     /// Lets producers of a tenant's own write straight to Kafka, or not; its limits are the

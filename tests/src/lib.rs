@@ -17,6 +17,7 @@ pub mod recording;
 pub mod registry;
 pub mod relay;
 pub mod samples;
+pub mod servers;
 pub mod tables;
 pub mod topic;
 pub mod trades;
