@@ -11,7 +11,8 @@
 //! caller's tenant.
 //!
 //! Read in this order: [`document`], [`faults`], [`precondition`], [`quota`]; then [`definitions`],
-//! [`meters`] and [`feeds`]; [`keys`]; [`password`] and [`register`]; [`installation`] and [`backup`]; [`docs`].
+//! [`meters`] and [`feeds`]; [`keys`]; [`password`] and [`register`]; [`installation`] and
+//! [`backup`]; [`docs`].
 
 pub mod document;
 pub mod faults;

@@ -49,8 +49,8 @@ pub struct Check {
 /// All checks of a process.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Report {
-    /// True when there are checks and none of them is [`Condition::NotReady`]: a process whose parts
-    /// have not said anything yet is not ready.
+    /// True when there are checks, and none of them is [`Condition::NotReady`]: a process whose
+    /// parts have said nothing yet is not ready.
     pub ready: bool,
     /// By name.
     pub checks: BTreeMap<&'static str, Check>,

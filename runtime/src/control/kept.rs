@@ -128,13 +128,20 @@ impl Keeper {
         self.locked().is_complete = true;
     }
 
-    /// Writes what has changed, again and again, until the process stops; and then once more.
+    /// Writes what has changed, again and again, until the process stops; and then once more. That
+    /// it cannot be written is told once, and again when it could meanwhile.
     pub(super) fn run(&self, shutdown: &Shutdown) {
+        let mut is_told = false;
         loop {
             let is_last = shutdown.wait_at_most(INTERVAL);
-            if let Err(error) = self.write_if_changed() {
-                tracing::warn!(%error, "the definitions were not kept: a start without brokers \
-                    would find older ones");
+            match self.write_if_changed() {
+                Ok(()) => is_told = false,
+                Err(_) if is_told => {}
+                Err(error) => {
+                    is_told = true;
+                    let effect = "a start without brokers would find older definitions";
+                    tracing::warn!(%error, effect, "the definitions were not kept");
+                }
             }
             if is_last {
                 return;

@@ -112,7 +112,7 @@ impl ControlView {
                     offset = kept.offset,
                     "the topic cannot be read: the definitions are those that were kept"
                 );
-                let reason = "the topic cannot be read, and the definitions are those that were kept";
+                let reason = "the topic cannot be read; the definitions are those that were kept";
                 service.health.set(CHECK, Condition::Warning(reason.into()));
                 // Where the topic was read at this very moment, that counts.
                 control.compare_and_swap(&nothing, Arc::new(kept));
