@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::kept::{Found, Keeper};
 use super::{Control, ControlConfig, OFFSET, REJECTED, Refusal};
-use crate::clock::{self, Deadline};
+use crate::clock::Deadline;
 use crate::fate::{Backoff, Fate};
 use crate::health::{Condition, Health};
 use crate::kafka::reader::ReadError;
@@ -218,9 +218,10 @@ impl Follower {
     fn without_topic(&self, error: &ReadError) -> Condition {
         match (&self.caught_up, self.kept) {
             (Some(_), Some(kept_at_ms)) => {
-                let age_s = (clock::now_ms() - kept_at_ms).max(0) / 1_000;
+                // An instant and no age: what is said anew each time would be logged each time.
+                let kept_at = jiff::Timestamp::from_millisecond(kept_at_ms).unwrap_or_default();
                 Condition::Warning(format!(
-                    "the definitions are those that were kept {age_s} s ago: {error}"
+                    "the definitions are those that were kept at {kept_at}: {error}"
                 ))
             }
             _ => Condition::NotReady(error.to_string()),

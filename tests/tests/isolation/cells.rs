@@ -133,39 +133,33 @@ impl Cell<'_> {
         }
         let about_there = self.ask(&there).await;
         self.judge(&about_there, status, &mut wrong);
-        self.clean_up(&about_there, &self.place.foreign.key, &there)
-            .await;
-        let about_nowhere = self.ask(&nowhere).await;
-        self.clean_up(&about_nowhere, &self.place.foreign.key, &nowhere)
-            .await;
+        let foreign = &self.place.foreign.key;
+        self.clean_up(&about_there, foreign, &there).await;
         let bare = Bare::of(&about_there, &there);
-        self.compare(
-            &bare,
-            &Bare::of(&about_nowhere, &nowhere),
-            "one that nobody has",
-            &mut wrong,
-        );
-        let who = match (self.needs, status) {
-            // Everybody hears the same, whatever key comes along, and so does whoever has a key
-            // that was good once.
-            (Needs::Nothing, _) | (_, 401 | 404) if self.who.origin().is_none() => Who::Nobody,
-            _ => return wrong,
-        };
-        if status != 404 || !is_served || self.needs == Needs::Nothing {
+        if self.row.about != About::Nothing {
+            let other = self.ask(&nowhere).await;
+            self.clean_up(&other, foreign, &nowhere).await;
+            let other = Bare::of(&other, &nowhere);
+            self.compare(&bare, &other, "one that nobody has", &mut wrong);
+        }
+        if self.is_said_to_everybody(status) {
             let nobody = Cell {
-                who,
+                who: Who::Nobody,
                 carrier: Carrier::Header,
                 ..*self
             };
-            let nobody = nobody.ask(&there).await;
-            self.compare(
-                &bare,
-                &Bare::of(&nobody, &there),
-                "what nobody hears",
-                &mut wrong,
-            );
+            let nobody = Bare::of(&nobody.ask(&there).await, &there);
+            self.compare(&bare, &nobody, "what nobody hears", &mut wrong);
         }
         wrong
+    }
+
+    /// True where everybody hears the same, whatever key comes along: a key that was good once is
+    /// like one that never was. An origin is another matter.
+    fn is_said_to_everybody(&self, status: u16) -> bool {
+        let is_served = self.row.doors.contains(&self.door);
+        let is_alike = self.needs == Needs::Nothing || status == 401 || !is_served;
+        is_alike && self.who.origin().is_none()
     }
 
     fn compare(&self, found: &Bare, other: &Bare, what: &str, wrong: &mut Vec<String>) {
