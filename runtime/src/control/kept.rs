@@ -124,7 +124,7 @@ impl Keeper {
     }
 
     /// From now on the records are all that the topic holds.
-    pub(super) fn is_complete(&self) {
+    pub(super) fn complete(&self) {
         self.locked().is_complete = true;
     }
 
@@ -322,7 +322,7 @@ mod tests {
         let keeper = keeper(folder.path(), &records);
         keeper.write_if_changed().unwrap();
         assert!(keeper.read().unwrap().is_none(), "not all is known yet");
-        keeper.is_complete();
+        keeper.complete();
         keeper.write_if_changed().unwrap();
         let found = keeper.read().unwrap().unwrap();
         assert_eq!(found.control.offset, 2);
@@ -337,7 +337,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let own = config("a secret of this test");
         let keeper = keeper(folder.path(), &[("acme", record(&own, "acme", 1, true))]);
-        keeper.is_complete();
+        keeper.complete();
         keeper.write_if_changed().unwrap();
         let path = folder.path().join(NAME);
         let sound = std::fs::read(&path).unwrap();
@@ -366,7 +366,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let forged = record(&config("another secret of it"), "evil", 1, true);
         let keeper = keeper(folder.path(), &[("evil", forged)]);
-        keeper.is_complete();
+        keeper.complete();
         keeper.write_if_changed().unwrap();
         let found = keeper.read().unwrap().unwrap();
         assert_eq!(found.control.tenants().count(), 0);
@@ -379,7 +379,7 @@ mod tests {
         let own = config("a secret of this test");
         let inside = folder.path().join("made");
         let keeper = keeper(&inside, &[("acme", record(&own, "acme", 1, true))]);
-        keeper.is_complete();
+        keeper.complete();
         keeper.write_if_changed().unwrap();
         let path = inside.join(NAME);
         let first = path.metadata().unwrap();
@@ -403,7 +403,7 @@ mod tests {
         std::fs::write(&place, "a file where the folder should be").unwrap();
         let own = config("a secret of this test");
         let keeper = keeper(&place, &[("acme", record(&own, "acme", 1, true))]);
-        keeper.is_complete();
+        keeper.complete();
         assert!(matches!(
             keeper.write_if_changed(),
             Err(KeptError::File { .. })

@@ -256,7 +256,7 @@ impl Follower {
                 if let Some(caught_up) = self.caught_up.take() {
                     self.show();
                     if let Some(keeper) = &self.keeper {
-                        keeper.is_complete();
+                        keeper.complete();
                     }
                     let _ = caught_up.send(Ok(()));
                 }

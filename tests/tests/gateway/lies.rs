@@ -236,10 +236,7 @@ async fn a_gateway_whose_disk_log_is_full_says_so_lies_to_nobody_and_goes_on() {
     println!("{stored} events stored before it was full");
     door.installation.stack.kafka.restart().await.unwrap();
     eventually("there is room again", async || {
-        let (body, _) = (
-            json!([{"event_type": "custom_event", "source": {"service": "x"}}]),
-            (),
-        );
+        let body = json!([{"event_type": "custom_event", "source": {"service": "x"}}]);
         let answer = http::post(&door.address, BATCH, &door.key, &body).await?;
         match answer.status {
             200 => Ok(()),
