@@ -1,7 +1,8 @@
 //! `pulse-gateway`: ingest alone, as many of them as it takes.
 //!
 //! It needs the brokers and nothing else: keys and limits are a view of `pulse.control`, so it goes
-//! on when pulse-api and ClickHouse are down.
+//! on when pulse-api and ClickHouse are down. Where it has a disk log it keeps that view there, and
+//! so starts without brokers too.
 
 use std::net::SocketAddr;
 
@@ -59,9 +60,11 @@ impl Settings for GatewayConfig {
 /// # Errors
 /// When the address is taken, or the control topic cannot be read and waiting will not help.
 pub async fn run(config: GatewayConfig, service: Service) -> anyhow::Result<()> {
-    let listener = bind(LISTEN.name, config.listen).await?;
     service.health.register(CHECK);
-    let Some(view) = ControlView::open(&config.kafka, &config.control, &service).await? else {
+    let listener = bind(LISTEN.name, config.listen).await?;
+    let kept = config.intake.folder();
+    let view = ControlView::open_kept(&config.kafka, &config.control, &service, kept).await?;
+    let Some(view) = view else {
         return Ok(());
     };
     let keyring = Keyring::of(&view.snapshot());

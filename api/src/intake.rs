@@ -18,6 +18,7 @@ mod publishers;
 mod room;
 mod ways;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,14 @@ impl Settings for IntakeConfig {
             disk_log: disk_log?,
             reports: reports?,
         })
+    }
+}
+
+impl IntakeConfig {
+    /// The folder that outlives the process, where there is one: the disk log's. What is known of
+    /// tenants and keys is kept there too, since without the log nobody could be answered anyway.
+    pub fn folder(&self) -> Option<&Path> {
+        self.disk_log.as_ref().map(|log| log.folder.as_path())
     }
 }
 

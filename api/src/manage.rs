@@ -11,7 +11,8 @@
 //! caller's tenant.
 //!
 //! Read in this order: [`document`], [`faults`], [`precondition`], [`quota`]; then [`definitions`],
-//! [`meters`] and [`feeds`]; [`keys`]; [`password`] and [`register`]; [`installation`]; [`docs`].
+//! [`meters`] and [`feeds`]; [`keys`]; [`password`] and [`register`]; [`installation`] and
+//! [`backup`]; [`docs`].
 
 pub mod document;
 pub mod faults;
@@ -27,6 +28,7 @@ pub mod keys;
 pub mod password;
 pub mod register;
 
+pub mod backup;
 pub mod installation;
 
 pub mod docs;
@@ -146,6 +148,11 @@ pub fn installation_routes(state: StoreState) -> Vec<Served> {
             Method::POST,
             "/api/v1/installation/tenants/{tenant}/keys",
             post(installation::make_key),
+        ),
+        (
+            Method::GET,
+            "/api/v1/installation/backup",
+            get(backup::backup),
         ),
         (
             Method::GET,

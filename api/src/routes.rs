@@ -118,6 +118,7 @@ pub const TABLE: &[Entry] = &[
         "/api/v1/installation/tenants/{tenant}/keys",
         Needs::Installation,
     ),
+    entry("GET", "/api/v1/installation/backup", Needs::Installation),
     entry(
         "GET",
         "/api/v1/installation/definitions/{kind}",

@@ -2,7 +2,10 @@
 //! whoever is slow is cut off.
 //!
 //! A connection may carry request after request. What a request's body may take is the business of
-//! [`crate::body`]; how long an answer may be made, of its route.
+//! [`crate::body`]; how long an answer may be made, of its route. A request that cannot be read is
+//! answered as every error is ([`unread`]).
+
+mod unread;
 
 use std::io;
 use std::sync::Arc;
@@ -16,6 +19,8 @@ use runtime::service::Shutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
+
+use unread::Worded;
 
 /// What all clients together may take.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +90,7 @@ async fn connection(stream: TcpStream, router: Router, bounds: Bounds, shutdown:
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_max)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Worded::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     // What is wrong with a stranger's connection, or that he left, is nobody's concern here.
     tokio::select! {

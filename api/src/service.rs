@@ -80,12 +80,16 @@ impl Settings for ApiConfig {
 pub async fn run(config: ApiConfig, service: Service) -> anyhow::Result<()> {
     let listener = bind(LISTEN.name, config.listen).await?;
     let operator_listener = bind(OPERATOR_LISTEN.name, config.operator_listen).await?;
+    service.health.register(CHECK);
     let folder = &config.store.folder;
     let store = Store::open(folder, &config.kafka, &config.control, &service.metrics).await?;
-    // It makes the control topic where there is none, so it goes before whoever follows that.
+    // It makes the control topic where there is none, so it goes before whoever follows that. Its
+    // check is there before its task is.
+    service.health.register(courier::CHECK);
     let courier = tokio::spawn(courier::run(store.clone(), service.clone()));
-    service.health.register(CHECK);
-    let Some(view) = ControlView::open(&config.kafka, &config.control, &service).await? else {
+    let kept = config.intake.folder();
+    let view = ControlView::open_kept(&config.kafka, &config.control, &service, kept).await?;
+    let Some(view) = view else {
         return Ok(());
     };
     let keyring = Keyring::of(&view.snapshot());

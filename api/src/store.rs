@@ -41,13 +41,14 @@ use runtime::kafka::KafkaConfig;
 use runtime::telemetry::{Metric, Metrics};
 use tokio::sync::{Notify, watch};
 
-pub use backup::{BackupError, restore};
+pub use backup::{BackupError, backup_of, check_backup, restore};
 pub use database::OpenError;
 pub use definitions::{Change, Row};
 
 use database::Database;
 
-const DATA: Key = Key {
+/// Where the store is.
+pub const DATA: Key = Key {
     name: "PULSE_API_DATA",
     default: Some(".pulse/api"),
     doc: "The folder of the control store, a file `control.sqlite`; one process at a time.",
@@ -298,6 +299,12 @@ impl Store {
     /// When the file is there already or cannot be written.
     pub async fn backup(&self, to: &Path) -> Result<(), BackupError> {
         backup::backup(self.database.path(), to).await
+    }
+
+    /// The folder that its file is in.
+    pub fn folder(&self) -> &Path {
+        let path = self.database.path();
+        path.parent().expect("the store's file is in a folder")
     }
 
     /// The brokers that it publishes to.

@@ -1,13 +1,15 @@
 //! The command line: which command, in which folder, and with which exit code it ends.
 //!
 //! Read in this order: [`Cli`], [`exit`]; then what several commands share, [`text`] and [`hints`];
-//! then commands that are small enough to live here, [`definitions`] and [`reconcile`].
+//! then commands that are small enough to live here, [`backup`], [`definitions`] and
+//! [`reconcile`].
 
 pub mod exit;
 
 pub mod hints;
 pub mod text;
 
+pub mod backup;
 pub mod definitions;
 pub mod reconcile;
 
@@ -96,6 +98,12 @@ It ends with 1 when something is an error; warnings alone end with 0.
     /// Make a tenant with its topics, meters and feed, where they are not there yet
     #[command(after_help = init::HELP)]
     Init(InitArguments),
+    /// Copy what tenants have defined to a file: their keys, meters, feeds and limits
+    #[command(after_help = backup::BACKUP_HELP)]
+    Backup(backup::BackupArguments),
+    /// Put such a file into the place of what is defined, while pulse-api is stopped
+    #[command(after_help = backup::RESTORE_HELP)]
+    Restore(backup::RestoreArguments),
     /// Ask a process of ours whether it can do its work
     #[command(after_help = health::HELP)]
     Health(HealthArguments),
@@ -230,6 +238,8 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
             init::run(&arguments, &Access::of(folder)?).await?;
             Ok(Exit::Done)
         }
+        Command::Backup(arguments) => backup::back_up(&arguments, &Access::of(folder)?).await,
+        Command::Restore(arguments) => backup::restore(&arguments, &folder).await,
         Command::Health(arguments) => match health::run(&arguments).await {
             code if code == ExitCode::SUCCESS => Ok(Exit::Done),
             _ => Ok(Exit::Failed),

@@ -150,6 +150,17 @@ impl Definer {
     }
 }
 
+/// The operator's side of this installation's pulse-api, where one is known.
+///
+/// # Errors
+/// When a setting cannot be used.
+pub fn installation_of(access: &Access) -> anyhow::Result<Option<Installation>> {
+    let Some(url) = installation_url(access)? else {
+        return Ok(None);
+    };
+    Ok(Some(Installation::new(&url.0, &access.control()?)))
+}
+
 /// Where pulse-api answers the operator.
 struct Url(String);
 

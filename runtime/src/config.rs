@@ -7,11 +7,15 @@
 //! A key without a doc cannot be made, and `docs/configuration.md` is compared with [`table`] by a
 //! test, so no key is undocumented.
 
+mod strength;
+
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+pub use strength::weakness;
 
 /// One variable of the environment.
 #[derive(Clone, Copy, Debug)]
@@ -188,6 +192,22 @@ impl Environment {
         match self.optional_secret(key)? {
             Some(secret) => Some(secret),
             None => self.refuse(key, format!("must be set, or {}_FILE", key.name)),
+        }
+    }
+
+    /// A secret that nobody guesses, from the variable itself or from its file.
+    pub fn strong_secret(&mut self, key: &Key) -> Option<Secret> {
+        let secret = self.secret(key)?;
+        match weakness(secret.reveal()) {
+            None => Some(secret),
+            Some(weakness) => self.refuse(
+                key,
+                format!(
+                    "{weakness}, so it can be guessed: `pulse init --env FILE` writes a file with \
+                     a new one, and `openssl rand -hex 32` makes one; all processes of an \
+                     installation need the same"
+                ),
+            ),
         }
     }
 

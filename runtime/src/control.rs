@@ -16,6 +16,7 @@ use sha2::Sha256;
 use crate::config::{Environment, Key, Secret, Settings};
 use crate::telemetry::Metric;
 
+mod kept;
 mod snapshot;
 mod view;
 mod writer;
@@ -28,7 +29,7 @@ const SECRET: Key = Key {
     name: "PULSE_CONTROL_SECRET",
     default: None,
     doc: "The installation's secret of 16 characters or more, or `PULSE_CONTROL_SECRET_FILE`; \
-          required; it signs control records.",
+          required; it signs control records, and one that can be guessed is refused.",
 };
 
 /// All of this part's keys.
@@ -46,9 +47,6 @@ const OFFSET: Metric = Metric {
 /// All of this part's metrics.
 pub const METRICS: &[Metric] = &[REJECTED, OFFSET];
 
-/// Shorter secrets can be guessed.
-const SECRET_LENGTH_MIN: usize = 16;
-
 /// What signs and checks control records.
 #[derive(Clone, Debug)]
 pub struct ControlConfig {
@@ -57,19 +55,13 @@ pub struct ControlConfig {
 
 impl Settings for ControlConfig {
     fn read(env: &mut Environment) -> Option<Self> {
-        let secret = env.secret(&SECRET)?;
-        match secret.reveal().len() >= SECRET_LENGTH_MIN {
-            true => Some(Self { secret }),
-            false => env.refuse(
-                &SECRET,
-                format!("must have {SECRET_LENGTH_MIN} characters or more"),
-            ),
-        }
+        let secret = env.strong_secret(&SECRET)?;
+        Some(Self { secret })
     }
 }
 
 impl ControlConfig {
-    /// With this secret, of at least 16 characters.
+    /// With this secret, whatever it is worth.
     pub fn new(secret: Secret) -> Self {
         Self { secret }
     }

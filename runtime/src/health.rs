@@ -49,7 +49,8 @@ pub struct Check {
 /// All checks of a process.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Report {
-    /// True when no check is [`Condition::NotReady`].
+    /// True when there are checks, and none of them is [`Condition::NotReady`]: a process whose
+    /// parts have said nothing yet is not ready.
     pub ready: bool,
     /// By name.
     pub checks: BTreeMap<&'static str, Check>,
@@ -109,7 +110,7 @@ impl Health {
             .clone();
         let is_ready = |check: &Check| !matches!(check.condition, Condition::NotReady(_));
         Report {
-            ready: checks.values().all(is_ready),
+            ready: !checks.is_empty() && checks.values().all(is_ready),
             checks,
         }
     }
@@ -215,7 +216,7 @@ mod tests {
     #[test]
     fn ready_only_when_every_check_is() {
         let health = Health::default();
-        assert!(health.report().ready);
+        assert!(!health.report().ready, "nobody has said anything yet");
         health.register("kafka");
         health.set("clickhouse", Condition::Ready);
         assert!(!health.report().ready);

@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{eventually, topic};
 
-const SECRET: &str = "a secret of the tests alone";
+pub(crate) const SECRET: &str = "a secret of the tests alone";
 const GRACE: Duration = Duration::from_secs(20);
 
 /// A program of ours at work.

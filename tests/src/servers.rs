@@ -1,9 +1,13 @@
 //! pulse-api as a process: where it answers, and how its operator asks it.
 
+use std::path::PathBuf;
+use std::process::Output;
+
 use api::access::installation::InstallationToken;
-use pulse::stack::{Port, PortWish};
+use pulse::stack::{Port, PortWish, binary};
 
 use crate::Installation;
+use crate::installation::SECRET;
 
 /// Where a pulse-api answers.
 #[derive(Clone, Debug)]
@@ -27,8 +31,7 @@ impl Installation {
             operator: operator.address(),
         };
         self.keep_ports([public, operator]);
-        let folder = self.stack.folder().join("api");
-        let folder = folder.to_string_lossy().into_owned();
+        let folder = self.api_folder().to_string_lossy().into_owned();
         let reader = self.stack.clickhouse.reader();
         let (user, password) = (reader.user.clone(), reader.password.clone());
         let mut all = vec![
@@ -45,6 +48,25 @@ impl Installation {
         api
     }
 
+    /// How `pulse` ends, well or not, with these variables too.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn pulse_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
+        let mut command = std::process::Command::new(binary("pulse").unwrap());
+        let nothing = self.stack.folder().join("none");
+        command.arg("--data").arg(nothing).args(arguments);
+        command.envs(self.stack.environment());
+        command.env("PULSE_CONTROL_SECRET", SECRET);
+        command.envs(environment.iter().copied());
+        command.output().unwrap()
+    }
+
+    /// The folder of [`Self::api`]'s store.
+    pub fn api_folder(&self) -> PathBuf {
+        self.stack.folder().join("api")
+    }
+
     /// What the operator's own tool shows at the operator's door.
     ///
     /// # Panics
@@ -54,6 +76,11 @@ impl Installation {
         let text = header.to_str().unwrap();
         text.trim_start_matches("Bearer ").to_owned()
     }
+}
+
+/// The installation's secret, for whoever looks that nobody tells it.
+pub fn secret() -> &'static str {
+    SECRET
 }
 
 fn free_port() -> Port {

@@ -10,7 +10,8 @@ const FOLDER: Key = Key {
     name: "PULSE_DISK_LOG",
     default: None,
     doc: "The folder in which the gateway keeps events while the brokers are away, for itself \
-          alone; left out, it answers 503 instead.",
+          alone, and beside them what it knows of tenants and keys; left out, it answers 503 \
+          instead.",
 };
 const BYTES_MAX: Key = Key {
     name: "PULSE_DISK_LOG_BYTES_MAX",

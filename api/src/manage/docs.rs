@@ -9,7 +9,7 @@ use serde_json::Value;
 use utoipa::openapi::{RefOr, Response};
 use utoipa::{IntoResponses, ToSchema};
 
-use super::{feeds, installation, keys, meters, register};
+use super::{backup, feeds, installation, keys, meters, register};
 use crate::problem::{FieldFault, Problem, problems};
 
 /// All of this part's paths and shapes.
@@ -46,6 +46,7 @@ pub struct Docs;
         installation::show,
         installation::define,
         installation::remove,
+        backup::backup,
     ),
     components(schemas(Problem, FieldFault))
 )]

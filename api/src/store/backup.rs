@@ -18,6 +18,12 @@ pub enum BackupError {
     /// Nothing is written over.
     #[error("{0} is there already: a backup is a new file")]
     Exists(PathBuf),
+    /// Nothing to copy.
+    #[error(
+        "there is no control store in {0}: name its folder in PULSE_API_DATA, or pulse-api's \
+         operator routes in PULSE_API_INSTALLATION_URL"
+    )]
+    NoStore(PathBuf),
     /// The backup is not one.
     #[error("{path} is no backup of a control store that this release can read: {reason}")]
     NotOne {
@@ -70,6 +76,36 @@ pub(super) async fn backup(from: &Path, to: &Path) -> Result<(), BackupError> {
     work.await.expect("copying does not panic")
 }
 
+/// Copies the store in `folder` to the new file `to`; whether a process has it does not matter.
+///
+/// # Errors
+/// When there is no store, the file is there already, or it cannot be written.
+pub async fn backup_of(folder: &Path, to: &Path) -> Result<(), BackupError> {
+    let path = folder.join(FILE);
+    match path.is_file() {
+        true => backup(&path, to).await,
+        false => Err(BackupError::NoStore(folder.to_owned())),
+    }
+}
+
+/// Looks whether a file is a backup that this release can restore.
+///
+/// # Errors
+/// When it is not, with what is wrong with it.
+pub fn check_backup(path: &Path) -> Result<(), BackupError> {
+    read_checked(path).map(drop)
+}
+
+fn read_checked(path: &Path) -> Result<Connection, BackupError> {
+    let not_one = |reason: String| BackupError::NotOne {
+        path: path.to_owned(),
+        reason,
+    };
+    let source = read_only(path).map_err(|error| not_one(error.to_string()))?;
+    check(&source).map_err(not_one)?;
+    Ok(source)
+}
+
 /// Puts the backup `from` into the place of the store in `folder`, all of it or nothing. No process
 /// may have the store meanwhile. What was in the outbox of the backup is dropped: once a pulse-api
 /// runs on it, the topic is made to say what this store says.
@@ -77,12 +113,7 @@ pub(super) async fn backup(from: &Path, to: &Path) -> Result<(), BackupError> {
 /// # Errors
 /// When `from` is no backup, or the store is in use.
 pub fn restore(from: &Path, folder: &Path) -> Result<(), BackupError> {
-    let not_one = |reason: String| BackupError::NotOne {
-        path: from.to_owned(),
-        reason,
-    };
-    let source = read_only(from).map_err(|error| not_one(error.to_string()))?;
-    check(&source).map_err(not_one)?;
+    let source = read_checked(from)?;
     let _lock = database::lock(folder)?;
     let mut target = database::connect(&folder.join(FILE))?;
     copy(&source, &mut target)?;

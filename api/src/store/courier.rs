@@ -18,7 +18,7 @@ use super::compare::{self, Topic};
 use super::{Change, Store, StoreError, outbox};
 
 /// The health check of this part.
-const CHECK: &str = "store";
+pub const CHECK: &str = "store";
 
 /// How often the topic is compared with the store.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(60);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use api::access::installation::InstallationToken;
@@ -125,6 +126,38 @@ impl Installation {
         let wanted = serde_json::json!({"name": name, "scopes": scopes});
         let made: MadeKey = self.call("POST", &path, wanted.to_string()).await?;
         Ok(made.key)
+    }
+
+    /// Writes the control store, as it is at one moment, to the new file `to`; returns its bytes.
+    ///
+    /// # Errors
+    /// When it was not sent, or not all of it, or cannot be written; there is no file then.
+    pub async fn backup(&self, to: &Path) -> Result<u64, CallError> {
+        let header = self.token.header();
+        let authorization = header.to_str().unwrap_or_default();
+        let path = "/api/v1/installation/backup";
+        let fetched = http::fetch(&self.address, path, authorization, to).await;
+        let unanswered = |cause| CallError::Unanswered {
+            address: self.address.clone(),
+            cause,
+        };
+        match fetched.map_err(unanswered)? {
+            http::Fetched::File(bytes) => Ok(bytes),
+            http::Fetched::Refused(answer) => Err(self.refused(&answer)),
+        }
+    }
+
+    fn refused(&self, answer: &http::Answer) -> CallError {
+        match serde_json::from_str::<Problem>(&answer.body) {
+            Ok(problem) => CallError::Refused {
+                status: answer.status,
+                detail: problem.detail.into_owned(),
+            },
+            Err(cause) => CallError::Strange {
+                address: self.address.clone(),
+                cause: format!("{}, {cause}", answer.status),
+            },
+        }
     }
 
     async fn call<T: DeserializeOwned>(

@@ -194,7 +194,7 @@ mod tests {
     fn own(temporary: &tempfile::TempDir) -> Access {
         let mut none = Environment::of::<String, String>([]);
         let folder = DataFolder::find(Some(temporary.path()), &mut none).unwrap();
-        std::fs::write(folder.join(CONTROL_SECRET), "0123456789abcdef").unwrap();
+        std::fs::write(folder.join(CONTROL_SECRET), "9f2c41d07be83a56").unwrap();
         std::fs::write(folder.join(CLICKHOUSE_SECRET), "of our own").unwrap();
         let mut run = RunFile::begin(0).unwrap();
         run.brokers = Some("127.0.0.1:9092".into());

@@ -1,7 +1,10 @@
 //! A few bytes of HTTP, to a process of ours on this machine: `GET` of its own port, and the
 //! operator's routes of pulse-api.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,6 +61,102 @@ pub async fn send(address: &str, request: &Request<'_>, wait: Duration) -> io::R
         request.body
     );
     within(wait, ask(address, text)).await
+}
+
+/// How a fetch ended.
+#[derive(Debug)]
+pub enum Fetched {
+    /// All of it is in the file: so many bytes.
+    File(u64),
+    /// There is no file, and this was answered instead.
+    Refused(Answer),
+}
+
+/// Bytes of a head that are read at most.
+const HEAD_BYTES_MAX: usize = 16 * 1_024;
+/// How long nothing of a file may come.
+const PIECE_WAIT: Duration = Duration::from_secs(30);
+
+/// Asks `address` for `path` and writes what is answered to the new file `to`, for its owner alone.
+///
+/// # Errors
+/// When nobody answers, the answer breaks off, or the file is there or cannot be written.
+pub async fn fetch(
+    address: &str,
+    path: &str,
+    authorization: &str,
+    to: &Path,
+) -> io::Result<Fetched> {
+    let mut stream = TcpStream::connect(address).await?;
+    let text =
+        format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: {authorization}\r\n\r\n");
+    stream.write_all(text.as_bytes()).await?;
+    let mut held = vec![];
+    let head_end = loop {
+        if let Some(end) = held.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end;
+        }
+        if held.len() > HEAD_BYTES_MAX || piece(&mut stream, &mut held).await? == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not HTTP"));
+        }
+    };
+    let head = String::from_utf8_lossy(&held[..head_end]).into_owned();
+    let mut body = held.split_off(head_end + 4);
+    if !head.split(' ').nth(1).is_some_and(|status| status == "200") {
+        let mut rest = stream.take(ANSWER_BYTES_MAX);
+        tokio::time::timeout(PIECE_WAIT, rest.read_to_end(&mut body)).await??;
+        let text = format!("{head}\r\n\r\n{}", String::from_utf8_lossy(&body));
+        let answer = read(&text);
+        let answer =
+            answer.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not HTTP"))?;
+        return Ok(Fetched::Refused(answer));
+    }
+    let length = content_length(&head)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an answer without a length"))?;
+    let mut options = File::options();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(to)?;
+    let copied = copy(&mut stream, &mut file, body, length).await;
+    if copied.is_err() {
+        let _ = std::fs::remove_file(to);
+    }
+    copied.map(|()| Fetched::File(length))
+}
+
+async fn copy(
+    stream: &mut TcpStream,
+    file: &mut File,
+    mut held: Vec<u8>,
+    length: u64,
+) -> io::Result<()> {
+    let mut count = 0;
+    loop {
+        count += held.len() as u64;
+        file.write_all(&held)?;
+        held.clear();
+        if count >= length {
+            break;
+        }
+        if piece(stream, &mut held).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    match count == length {
+        true => file.sync_all(),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "more than was announced",
+        )),
+    }
+}
+
+async fn piece(stream: &mut TcpStream, held: &mut Vec<u8>) -> io::Result<usize> {
+    tokio::time::timeout(PIECE_WAIT, stream.read_buf(held)).await?
+}
+
+fn content_length(head: &str) -> Option<u64> {
+    let mut lines = head.split("\r\n").filter_map(|line| line.split_once(':'));
+    let (_, value) = lines.find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?;
+    value.trim().parse().ok()
 }
 
 async fn within(

@@ -1,5 +1,6 @@
 //! Follows the control topic on a thread of its own.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use schemas::ids::{CONTROL_TOPIC, Offset};
 use tokio::sync::{oneshot, watch};
 
+use super::kept::{Found, Keeper};
 use super::{Control, ControlConfig, OFFSET, REJECTED, Refusal};
 use crate::clock::Deadline;
 use crate::fate::{Backoff, Fate};
@@ -31,6 +33,9 @@ const NAP: Duration = Duration::from_millis(200);
 /// no record ever after: what lies there from one look to the next is read by another reader.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 const LOOK_WAIT: Duration = Duration::from_secs(1);
+
+/// How long brokers may take to show the topic before the definitions count that were kept.
+const KEPT_AFTER: Duration = Duration::from_secs(3);
 
 /// Why there is no view.
 #[derive(Debug, thiserror::Error)]
@@ -59,11 +64,28 @@ impl ControlView {
         config: &ControlConfig,
         service: &Service,
     ) -> Result<Option<Self>, ControlError> {
-        let control = Arc::new(ArcSwap::from_pointee(Control::default()));
+        Self::open_kept(kafka, config, service, None).await
+    }
+
+    /// The same for a process that keeps its definitions in `folder`: where the topic cannot be
+    /// read within 3 s, what an earlier process has kept there counts until it can.
+    ///
+    /// # Errors
+    /// When waiting will not help, and nothing was kept.
+    pub async fn open_kept(
+        kafka: &KafkaConfig,
+        config: &ControlConfig,
+        service: &Service,
+        folder: Option<&Path>,
+    ) -> Result<Option<Self>, ControlError> {
+        let nothing = Arc::new(Control::default());
+        let control = Arc::new(ArcSwap::new(Arc::clone(&nothing)));
         let (changed, changes) = watch::channel(0);
-        let (caught_up, complete) = oneshot::channel();
+        let (caught_up, mut complete) = oneshot::channel();
         service.health.register(CHECK);
-        let mut follower = Follower {
+        let keeper = folder.map(|folder| Keeper::new(folder, config));
+        let kept = keeper.as_ref().and_then(read_kept);
+        let follower = Follower {
             kafka: kafka.clone(),
             config: config.clone(),
             name: format!("{}-control", service.member()),
@@ -75,15 +97,27 @@ impl ControlView {
             control: Arc::clone(&control),
             changed,
             caught_up: Some(caught_up),
+            kept: kept.as_ref().map(|found| found.kept_at_ms),
+            keeper: keeper.clone(),
         };
-        std::thread::Builder::new()
-            .name("control".into())
-            .spawn(move || follower.run())
-            .expect("a process that cannot start a thread cannot work");
+        start(follower, keeper, &service.shutdown);
         // The thread may be in a question that takes as long as a stop may.
         let complete = tokio::select! {
-            complete = complete => complete,
+            complete = &mut complete => complete,
             () = service.shutdown.requested() => return Ok(None),
+            () = tokio::time::sleep(KEPT_AFTER), if kept.is_some() => {
+                let kept = kept.map(|found| found.control).unwrap_or_default();
+                tracing::warn!(
+                    tenant_count = kept.tenants().count(),
+                    offset = kept.offset,
+                    "the topic cannot be read: the definitions are those that were kept"
+                );
+                let reason = "the topic cannot be read; the definitions are those that were kept";
+                service.health.set(CHECK, Condition::Warning(reason.into()));
+                // Where the topic was read at this very moment, that counts.
+                control.compare_and_swap(&nothing, Arc::new(kept));
+                return Ok(Some(Self { control, changes }));
+            }
         };
         match complete {
             Ok(result) => result.map(|()| Some(Self { control, changes })),
@@ -118,6 +152,29 @@ impl ControlView {
     }
 }
 
+/// What an earlier process has kept; nothing where it cannot be used, which is told.
+fn read_kept(keeper: &Keeper) -> Option<Found> {
+    keeper.read().unwrap_or_else(|error| {
+        tracing::warn!(%error, "kept definitions are not used");
+        None
+    })
+}
+
+/// Starts the threads that follow the topic and keep what it says.
+fn start(mut follower: Follower, keeper: Option<Keeper>, shutdown: &Shutdown) {
+    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new()
+            .name(name.into())
+            .spawn(work)
+            .expect("a process that cannot start a thread cannot work");
+    };
+    spawn("control", Box::new(move || follower.run()));
+    if let Some(keeper) = keeper {
+        let shutdown = shutdown.clone();
+        spawn("control-keeper", Box::new(move || keeper.run(&shutdown)));
+    }
+}
+
 struct Follower {
     kafka: KafkaConfig,
     config: ControlConfig,
@@ -129,7 +186,11 @@ struct Follower {
     held: Control,
     control: Arc<ArcSwap<Control>>,
     changed: watch::Sender<Offset>,
+    /// Gone once the topic's end was reached.
     caught_up: Option<oneshot::Sender<Result<(), ControlError>>>,
+    /// When what stands in for the topic was kept, in ms since the epoch.
+    kept: Option<i64>,
+    keeper: Option<Keeper>,
 }
 
 impl Follower {
@@ -139,16 +200,31 @@ impl Follower {
             let Err(error) = self.read(&mut backoff) else {
                 return;
             };
-            self.health
-                .set(CHECK, Condition::NotReady(error.to_string()));
-            // A view that was complete once is worth keeping while an operator mends the topic.
+            self.health.set(CHECK, self.without_topic(&error));
+            // A view that was complete once is worth keeping while an operator mends the topic, and
+            // so is one that was kept.
             if error.fate() == Fate::Halt
+                && self.kept.is_none()
                 && let Some(caught_up) = self.caught_up.take()
             {
                 let _ = caught_up.send(Err(error.into()));
                 return;
             }
             self.shutdown.wait_at_most(backoff.next_wait());
+        }
+    }
+
+    /// How this part is while the topic cannot be read: it can work with what was kept.
+    fn without_topic(&self, error: &ReadError) -> Condition {
+        match (&self.caught_up, self.kept) {
+            (Some(_), Some(kept_at_ms)) => {
+                // An instant and no age: what is said anew each time would be logged each time.
+                let kept_at = jiff::Timestamp::from_millisecond(kept_at_ms).unwrap_or_default();
+                Condition::Warning(format!(
+                    "the definitions are those that were kept at {kept_at}: {error}"
+                ))
+            }
+            _ => Condition::NotReady(error.to_string()),
         }
     }
 
@@ -170,7 +246,8 @@ impl Follower {
                 self.apply(record.offset(), record.key(), record.value());
             }
             drop(batch);
-            if !is_empty {
+            // Before its end is reached what is known is not all, and what was kept may be.
+            if !is_empty && self.caught_up.is_none() {
                 self.show();
             }
             if reader.position(0) >= end {
@@ -178,6 +255,9 @@ impl Follower {
                 self.health.set(CHECK, Condition::Ready);
                 if let Some(caught_up) = self.caught_up.take() {
                     self.show();
+                    if let Some(keeper) = &self.keeper {
+                        keeper.complete();
+                    }
                     let _ = caught_up.send(Ok(()));
                 }
             }
@@ -198,7 +278,12 @@ impl Follower {
 
     fn apply(&mut self, offset: Offset, key: Option<&[u8]>, value: Option<&[u8]>) {
         match self.held.apply(&self.config, offset, key, value) {
-            Ok(key) => tracing::info!(%key, offset, "control changed"),
+            Ok(key) => {
+                tracing::info!(%key, offset, "control changed");
+                if let (Some(keeper), Some(value)) = (&self.keeper, value) {
+                    keeper.take(key, value, offset);
+                }
+            }
             Err(Refusal::Repeated(version)) => {
                 tracing::debug!(version, offset, "control record repeated");
             }

@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use pulse::stack::kafka::Listeners;
 use pulse::stack::{Cache, KafkaOptions, fetch};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::types::RDKafkaErrorCode;
 use runtime::clock::Deadline;
 use runtime::config::{Environment, Settings};
 use runtime::kafka::admin::{Acl, Authorization, Operation, Resource, TopicSpec, authorization};
@@ -210,6 +214,38 @@ async fn a_principal_writes_its_tenants_events_and_nothing_else() {
         BTreeSet::new()
     );
     nothing_else(&client).await;
+    its_own_topic_stays_as_it_is(&installation).await;
+}
+
+/// Whoever may write a topic may not change it: how long it keeps what is there, nor how many
+/// partitions it has, at a change of which its readers would halt.
+async fn its_own_topic_stays_as_it_is(installation: &Installation) {
+    let secured = installation.stack.kafka.secured().unwrap();
+    let topic = "pulse.acme.events";
+    let client: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", &secured.sasl_ssl)
+        .set("security.protocol", "SASL_SSL")
+        .set("sasl.mechanism", "PLAIN")
+        .set("sasl.username", "acme")
+        .set("sasl.password", password("acme"))
+        .set(
+            "ssl.ca.location",
+            secured.certificates.authority.to_str().unwrap(),
+        )
+        .create()
+        .unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(WAIT));
+    let more = [NewPartitions::new(topic, 9)];
+    let made = client.create_partitions(&more, &options).await.unwrap();
+    let refused = RDKafkaErrorCode::TopicAuthorizationFailed;
+    assert_eq!(made, [Err((topic.to_owned(), refused))]);
+    let shorter = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("retention.ms", "1000");
+    let altered = client.alter_configs([&shorter], &options).await.unwrap();
+    let altered: Vec<_> = altered.into_iter().map(|one| one.map(drop)).collect();
+    assert!(
+        matches!(&altered[..], [Err((_, code))] if *code == refused),
+        "{altered:?}"
+    );
 }
 
 /// Nothing is made, deleted, given or taken over.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use runtime::clock;
 use schemas::access::Scope;
@@ -142,6 +143,16 @@ impl Load {
     }
 }
 
+/// Figures for whoever looks.
+fn report(told: &Told, kills: &str, slowest: Duration) {
+    println!(
+        "{kills}: {} events told to be safe, answers {:?}, back to work after {} ms at most",
+        told.safe.len(),
+        told.statuses,
+        slowest.as_millis()
+    );
+}
+
 /// What was told to be safe is there once, and nothing is late.
 async fn check(installation: &Installation, tenant: &TenantId, told: &Told) {
     let sent = told.safe.len() as u64;
@@ -203,11 +214,15 @@ async fn start(disk_log: bool) -> (Installation, TenantId, Load) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_is_killed_loses_nothing_that_it_said_to_be_safe() {
     let (mut installation, tenant, load) = start(false).await;
-    for _ in 0..if is_soak() { 20 } else { 5 } {
+    let (mut slowest, kills) = (Duration::ZERO, if is_soak() { 20 } else { 5 });
+    for _ in 0..kills {
+        let began = clock::monotonic();
         installation.kill_and_restart("pulse-gateway-0").await;
         load.until_more(20).await;
+        slowest = slowest.max(began.elapsed());
     }
     let told = load.end().await;
+    report(&told, &format!("{kills} kills of the gateway"), slowest);
     assert!(told.statuses.contains(&200), "{:?}", told.statuses);
     check(&installation, &tenant, &told).await;
     installation.stop_all().await;
@@ -216,13 +231,15 @@ async fn a_gateway_that_is_killed_loses_nothing_that_it_said_to_be_safe() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_broker_is_away_events_lie_on_disk_and_go_on_in_order_afterwards() {
     let (mut installation, tenant, load) = start(true).await;
-    for kill in 0..if is_soak() { 5 } else { 2 } {
+    let (mut slowest, kills) = (Duration::ZERO, if is_soak() { 5 } else { 2 });
+    for kill in 0..kills {
         installation.stack.kafka.kill9().await;
         load.until_more(20).await;
         if kill % 2 == 1 {
             // What is stored outlives the gateway too.
             installation.kill_and_restart("pulse-gateway-0").await;
         }
+        let began = clock::monotonic();
         installation.stack.kafka.restart().await.unwrap();
         eventually("the disk log is empty", async || {
             let waiting = installation
@@ -234,9 +251,11 @@ async fn while_the_broker_is_away_events_lie_on_disk_and_go_on_in_order_afterwar
             }
         })
         .await;
+        slowest = slowest.max(began.elapsed());
         load.until_more(20).await;
     }
     let told = load.end().await;
+    report(&told, &format!("{kills} kills of the broker"), slowest);
     let expect = [200, 202];
     assert!(
         expect.iter().all(|s| told.statuses.contains(s)),

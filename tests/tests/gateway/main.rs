@@ -4,5 +4,8 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod cold;
 mod door;
 mod kills;
+mod lies;
+mod prompt;

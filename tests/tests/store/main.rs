@@ -13,6 +13,7 @@ mod keys;
 mod killed;
 mod operator;
 mod outages;
+mod processes;
 mod registration;
 mod restore;
 mod take_over;
