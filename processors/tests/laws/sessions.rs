@@ -29,6 +29,7 @@ fn definitions(length_max_ms: i64) -> Definitions {
     assert_eq!(meter.faults(), Vec::<String>::new());
     Definitions {
         limits: Limits::default(),
+        direct_producers: false,
         meters: vec![NamedMeter {
             id: "visits".into(),
             version: 1,
