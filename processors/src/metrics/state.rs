@@ -212,13 +212,7 @@ impl MetricsStep {
             let set = flags.iter().filter(|(is_set, _)| *is_set);
             v.push(set.fold(0, |all, (_, flag)| all | flag));
             avro::put_long(v, i64::from(entry.revision()));
-            if is_packed {
-                avro::put_long(v, whole.words.len() as i64);
-                avro::put_bytes(v, Packed::of(&whole.words).as_bytes());
-            } else {
-                avro::put_long(v, whole.words.len() as i64 * 8);
-                v.extend(whole.words.iter().flat_map(|word| word.to_le_bytes()));
-            }
+            put_words(v, &whole.words, is_packed);
             put_carries(v, &whole.carries);
             if is_sketched {
                 put_sketches(v, &whole.sketches);
@@ -254,6 +248,17 @@ impl MetricsStep {
                 );
             }
         }
+    }
+}
+
+/// Packed words lie behind their number, others behind that of their bytes.
+fn put_words(out: &mut Vec<u8>, words: &[u64], is_packed: bool) {
+    if is_packed {
+        avro::put_long(out, words.len() as i64);
+        avro::put_bytes(out, Packed::of(words).as_bytes());
+    } else {
+        avro::put_long(out, words.len() as i64 * 8);
+        out.extend(words.iter().flat_map(|word| word.to_le_bytes()));
     }
 }
 
