@@ -24,6 +24,7 @@ pub mod panes;
 mod restore;
 pub mod series;
 pub mod service;
+mod sessions;
 mod slice;
 mod state;
 pub mod step;

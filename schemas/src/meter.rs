@@ -83,13 +83,35 @@ pub enum Window {
         /// From start to start.
         hop_ms: i64,
     },
+    /// Events that are less than `gap_ms` from the next, from the first to `gap_ms` behind the
+    /// last; cut in two at whole multiples of `length_max_ms` since 1970.
+    Session {
+        /// Silence that ends it, and what stands for its length in its identity.
+        gap_ms: i64,
+        /// What its length is bounded by.
+        #[serde(default = "day_ms")]
+        length_max_ms: i64,
+    },
+}
+
+const fn day_ms() -> i64 {
+    86_400_000
 }
 
 impl Window {
-    /// The window's length.
+    /// The window's length; a session's gap, since its own changes as events come.
     pub const fn width_ms(self) -> i64 {
         match self {
             Self::Tumbling { width_ms } | Self::Hopping { width_ms, .. } => width_ms,
+            Self::Session { gap_ms, .. } => gap_ms,
+        }
+    }
+
+    /// The most that an event may lie behind the window's start.
+    pub const fn length_max_ms(self) -> i64 {
+        match self {
+            Self::Session { length_max_ms, .. } => length_max_ms,
+            _ => self.width_ms(),
         }
     }
 
@@ -98,6 +120,7 @@ impl Window {
         match self {
             Self::Tumbling { width_ms } => width_ms,
             Self::Hopping { hop_ms, .. } => hop_ms,
+            Self::Session { gap_ms, .. } => gap_ms,
         }
     }
 }

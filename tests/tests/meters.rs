@@ -15,7 +15,7 @@ use schemas::ids::{Stream, TenantId};
 use schemas::meter::{Aggregate, Field, Filter, Function, Meter, Operand, Window};
 use schemas::metric::MetricView;
 use tests::trades::{self, Trade};
-use tests::{Installation, eventually, topic};
+use tests::{Installation, eventually, tables, topic};
 use tokio::task::JoinHandle;
 
 fn counting(width_ms: i64) -> Meter {
@@ -246,5 +246,101 @@ async fn a_meter_changes_in_the_midst_of_a_stream() {
             .count(),
         0
     );
+    installation.stop_all().await;
+}
+
+/// An event of one visitor, so many seconds after the first.
+fn visit(id: i64, second: i64) -> Trade {
+    let unit = 1_000_000_000_000_000_000;
+    Trade {
+        subject: "test:V".into(),
+        at_us: 1_790_000_000_000_000 + second * 1_000_000,
+        id,
+        price: unit * i128::from(second),
+        size: unit,
+    }
+}
+
+/// Of each session that a reader of ClickHouse sees: its start and end in seconds, its events,
+/// and when its first and last event were.
+async fn sessions(installation: &Installation, tenant: &TenantId) -> Vec<[i64; 5]> {
+    let since = |column: &str| format!("toUnixTimestamp64Micro({column}) - 1790000000000000");
+    let second = |column: &str| format!("intDiv({}, 1000000)", since(column));
+    let sql = format!(
+        "SELECT {} AS starts, {} AS ends, toInt64(event_count) AS events, \
+         toInt64(values['first']) AS first, toInt64(values['last']) AS last FROM metrics \
+         WHERE tenant = '{tenant}' AND meter = 'visits' AND window_ms = 10000 \
+         ORDER BY window_start",
+        second("window_start"),
+        second("assumeNotNull(window_end)"),
+    );
+    let rows = tables::rows(installation, &sql).await;
+    let names = ["starts", "ends", "events", "first", "last"];
+    let read = |row: &serde_json::Value| names.map(|name| row[name].as_i64().unwrap());
+    rows.iter().map(read).collect()
+}
+
+async fn until_sessions(installation: &Installation, tenant: &TenantId, expect: &[[i64; 5]]) {
+    eventually("the sessions are in ClickHouse", async || {
+        match sessions(installation, tenant).await {
+            found if found == expect => Ok(()),
+            found => Err(format!("{found:?}")),
+        }
+    })
+    .await;
+}
+
+/// From the topic to what a reader of the table sees, with the process killed before each change.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_grow_or_merge_take_their_old_rows_back_from_readers() {
+    let mut installation = Installation::start().await;
+    let meter = Meter {
+        value: Some(Field::Metric("price".into())),
+        windows: vec![Window::Session {
+            gap_ms: 10_000,
+            length_max_ms: 86_400_000,
+        }],
+        aggregates: vec![
+            Aggregate::new("first", Function::First, Operand::Value),
+            Aggregate::new("last", Function::Last, Operand::Value),
+        ],
+        ..counting(1_000)
+    };
+    assert_eq!(meter.faults(), Vec::<String>::new());
+    let tenant = installation
+        .tenant("acme", Limits::default(), &[("visits", meter)])
+        .await;
+    let settings = [("PULSE_FLUSH_INTERVAL_MS", "100")];
+    installation.role("pulse-metrics", "0", &settings).await;
+    installation.role("pulse-clickhouse", "0", &[]).await;
+
+    let first = [visit(1, 0), visit(2, 18), visit(3, 40), visit(4, 70)];
+    publish(&installation, &tenant, &first).await;
+    let apart = [
+        [0, 10, 1, 0, 0],
+        [18, 28, 1, 18, 18],
+        [40, 50, 1, 40, 40],
+        [70, 80, 1, 70, 70],
+    ];
+    until_sessions(&installation, &tenant, &apart).await;
+
+    // One between two that have fired makes them one.
+    installation.kill_and_restart("pulse-metrics-0").await;
+    publish(&installation, &tenant, &[visit(5, 9)]).await;
+    let merged = [[0, 28, 3, 0, 18], [40, 50, 1, 40, 40], [70, 80, 1, 70, 70]];
+    until_sessions(&installation, &tenant, &merged).await;
+
+    // One before another makes it begin earlier, and then two of the three are one.
+    installation.kill_and_restart("pulse-metrics-0").await;
+    publish(&installation, &tenant, &[visit(6, 32), visit(7, 27)]).await;
+    let whole = [[0, 50, 6, 0, 40], [70, 80, 1, 70, 70]];
+    until_sessions(&installation, &tenant, &whole).await;
+
+    let taken_back = format!(
+        "(SELECT count() FROM metrics WHERE tenant = '{tenant}' AND deleted = 1 \
+         SETTINGS final = 0)"
+    );
+    assert!(tables::number(&installation, &taken_back).await > 0);
+    tables::assert_equal(&installation, &[(&tenant, Limits::default())]).await;
     installation.stop_all().await;
 }

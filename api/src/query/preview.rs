@@ -44,7 +44,7 @@ pub struct Preview {
 /// A window of a preview.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
 pub struct PreviewWindow {
-    /// Its length, in milliseconds.
+    /// Its length, in milliseconds; of a session its gap.
     pub window_ms: i64,
     /// Its first instant, RFC 3339.
     pub start: String,
@@ -69,6 +69,9 @@ pub struct PreviewWindow {
 #[derive(Debug, Deserialize)]
 struct Row {
     start_us: i64,
+    /// Of a session: when its last event was.
+    #[serde(default)]
+    last_us: Option<i64>,
     labels: Vec<String>,
     /// A text for each cell; null where no event had the number.
     cells: Vec<Option<String>>,
@@ -144,10 +147,40 @@ fn question(
             samples(&mut query, meter, hop_us, range);
             query.push(") GROUP BY pane_us, labels))");
         }
+        Window::Session {
+            gap_ms,
+            length_max_ms,
+        } => sessions(&mut query, meter, cells, (gap_ms, length_max_ms), range),
     }
-    query.push(" GROUP BY start_us, labels ORDER BY start_us DESC, labels LIMIT ");
+    if !matches!(window, Window::Session { .. }) {
+        query.push(" GROUP BY start_us, labels");
+    }
+    query.push(" ORDER BY start_us DESC, labels LIMIT ");
     query.value(i64::try_from(room).unwrap_or(i64::MAX));
     query
+}
+
+/// Appends a question for a meter's sessions: events are numbered by how many sessions have begun
+/// up to them, in each stretch that no session leaves.
+fn sessions(
+    query: &mut TenantQuery,
+    meter: &Meter,
+    cells: &Cells,
+    (gap_ms, length_max_ms): (i64, i64),
+    range: Range,
+) {
+    query.push("SELECT min(at_us) AS start_us, max(at_us) AS last_us, labels, ");
+    cells.write(query, cells::Stage::Whole);
+    // Events of one instant are peers, so they have one number, whichever of them is first.
+    query.push(
+        " FROM (SELECT *, sum(begins) OVER (PARTITION BY pane_us, labels ORDER BY at_us \
+         RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS session FROM (SELECT *, \
+         at_us - max(at_us) OVER (PARTITION BY pane_us, labels ORDER BY at_us \
+         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) >= ",
+    );
+    query.value(gap_ms * 1_000).push(" AS begins FROM (");
+    samples(query, meter, length_max_ms * 1_000, range);
+    query.push("))) GROUP BY pane_us, session, labels");
 }
 
 /// Appends a question for the events that the meter counts, as samples of its windows.
@@ -201,7 +234,17 @@ fn read(
             reason: "a cell of a preview is no number".into(),
         })?;
     let start = EventTime::from_us(row.start_us);
-    let end = start.plus_ms(window.width_ms());
+    let (end, first) = match (window, row.last_us) {
+        (Window::Session { length_max_ms, .. }, Some(last_us)) => {
+            let cut_us = length_max_ms * 1_000;
+            let cut = row.start_us.div_euclid(cut_us) * cut_us + cut_us;
+            let end = EventTime::from_us(last_us).plus_ms(window.width_ms());
+            // An event before the stretch could belong to it.
+            let first = start.plus_ms(-window.width_ms());
+            (end.min(EventTime::from_us(cut)), first)
+        }
+        _ => (start.plus_ms(window.width_ms()), start),
+    };
     let names: Vec<String> = meter.group_by.iter().map(Field::to_string).collect();
     let mut group = String::new();
     for (name, value) in names.iter().zip(&row.labels) {
@@ -220,6 +263,6 @@ fn read(
         event_count: results.event_count,
         values: names_of_values.zip(results.values).collect(),
         overflow: results.overflow,
-        partial: start < range.from || end > range.to,
+        partial: first < range.from || end > range.to,
     })
 }

@@ -20,11 +20,12 @@ use super::takeover::Whole;
 /// Writes a window: fired to `metrics`, open to `metrics.open`.
 pub(super) fn metric(
     out: &mut Output,
-    (meter, spec, series): (&CompiledMeter, &RunSpec, &Series),
+    (meter, run, series): (&CompiledMeter, usize, &Series),
     entry: &Entry,
     cells: &Whole,
     results: &mut Vec<Option<Decimal>>,
 ) {
+    let spec = &meter.runs[run];
     let is_final = entry.has_fired();
     let stream = if is_final {
         Stream::Metrics
@@ -50,6 +51,8 @@ pub(super) fn metric(
         overflow,
         event_count: Layout::event_count(&cells.words),
     };
+    let lasts = &series.runs[run].lasts;
+    let end_us = spec.end_us(lasts, entry.start_us);
     let labels = meter.label_names.iter().zip(series.values.iter());
     let values = meter.meter.aggregates.iter().zip(results.iter());
     out.put(
@@ -60,7 +63,7 @@ pub(super) fn metric(
             let labels = labels.map(|(name, value)| (&**name, &**value));
             let values = values.map(|(aggregate, value)| (aggregate.name.as_str(), *value));
             // An open window is told of for its values alone.
-            if cells.sketches.is_empty() || !is_final {
+            if (cells.sketches.is_empty() && !spec.is_session()) || !is_final {
                 return metric::encode(value, &head, labels, values);
             }
             let encode = |sketch: &Sketch| {
@@ -71,10 +74,42 @@ pub(super) fn metric(
             let sketches: Vec<Vec<u8>> = cells.sketches.iter().map(encode).collect();
             let names = meter.sketch_names.iter().map(|name| &**name);
             let detail = Detail {
-                window_end: None,
+                window_end: spec.is_session().then_some(EventTime::from_us(end_us)),
                 sketches: names.zip(sketches.iter().map(Vec::as_slice)),
             };
             metric::encode_detailed(value, &head, labels, values, detail);
+        },
+    );
+}
+
+/// Takes a fired session back: its events are in another one from now on.
+pub(super) fn retraction(
+    out: &mut Output,
+    (meter, spec, series): (&CompiledMeter, &RunSpec, &Series),
+    entry: Entry,
+) {
+    let width = Width::from_ms(spec.width_us / 1_000).expect("a meter's windows were checked");
+    let head = MetricHead {
+        meter: &meter.id,
+        meter_version: meter.version,
+        group: &series.group,
+        window: Span::starting(EventTime::from_us(entry.start_us), width),
+        window_ms: width.as_ms(),
+        is_final: true,
+        revision: i64::from(entry.revision()) + 1,
+        deleted: true,
+        partial: entry.is_partial(),
+        overflow: false,
+        event_count: 0,
+    };
+    let labels = meter.label_names.iter().zip(series.values.iter());
+    out.put(
+        Stream::Metrics,
+        None,
+        |key| metric_key(key, &meter.id, &series.group),
+        |value| {
+            let labels = labels.map(|(name, value)| (&**name, &**value));
+            metric::encode(value, &head, labels, [].into_iter());
         },
     );
 }

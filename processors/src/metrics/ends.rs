@@ -4,7 +4,7 @@
 //! A subject's own group, of which each meter has one at most, is looked at without this.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use super::subjects::NEVER;
 
@@ -17,6 +17,9 @@ pub struct Ends {
     /// Of those that have not fired.
     unfired: BinaryHeap<Reverse<End>>,
     held: BinaryHeap<Reverse<End>>,
+    /// The same of sessions, whose ends move: those that have not fired, and all.
+    unfired_sessions: BTreeSet<End>,
+    held_sessions: BTreeSet<End>,
 }
 
 impl Ends {
@@ -28,45 +31,67 @@ impl Ends {
         self.held.push(Reverse(end));
     }
 
+    /// A session is there, or ends there from now on.
+    pub fn add_session(&mut self, end: End, has_fired: bool) {
+        if !has_fired {
+            self.unfired_sessions.insert(end);
+        }
+        self.held_sessions.insert(end);
+    }
+
+    /// A session is there no longer, or ends elsewhere from now on.
+    pub fn remove_session(&mut self, end: End) {
+        self.unfired_sessions.remove(&end);
+        self.held_sessions.remove(&end);
+    }
+
     /// The next that fires, if it ends at or before `until_us`: it is for the caller to fire it.
     pub fn take_unfired(&mut self, until_us: i64) -> Option<End> {
         take(&mut self.unfired, until_us)
+            .or_else(|| take_session(&mut self.unfired_sessions, until_us))
     }
 
     /// The oldest, if it ends at or before `until_us`: it is for the caller to let it go.
     pub fn take_held(&mut self, until_us: i64) -> Option<End> {
-        take(&mut self.held, until_us)
+        take(&mut self.held, until_us).or_else(|| take_session(&mut self.held_sessions, until_us))
     }
 
     /// One that was taken with the held stays all the same.
-    pub fn keep(&mut self, end: End) {
-        self.held.push(Reverse(end));
+    pub fn keep(&mut self, end: End, is_session: bool) {
+        match is_session {
+            true => drop(self.held_sessions.insert(end)),
+            false => self.held.push(Reverse(end)),
+        }
     }
 
     /// Forgets those of groups that are there no longer.
     pub fn retain(&mut self, is_there: impl Fn(u32) -> bool) {
         self.unfired.retain(|Reverse((_, id, _))| is_there(*id));
         self.held.retain(|Reverse((_, id, _))| is_there(*id));
+        self.unfired_sessions.retain(|(_, id, _)| is_there(*id));
+        self.held_sessions.retain(|(_, id, _)| is_there(*id));
     }
 
     /// The earliest end of a window that has not fired.
     pub fn next_us(&self) -> i64 {
-        earliest(&self.unfired)
+        earliest(&self.unfired).min(earliest_session(&self.unfired_sessions))
     }
 
     /// The earliest end of all.
     pub fn oldest_us(&self) -> i64 {
-        earliest(&self.held)
+        earliest(&self.held).min(earliest_session(&self.held_sessions))
     }
 
     /// True when some have fired.
     pub fn holds_fired(&self) -> bool {
         self.held.len() > self.unfired.len()
+            || self.held_sessions.len() > self.unfired_sessions.len()
     }
 
     /// True for none.
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.unfired.is_empty()
+        let windows = self.held.len() + self.unfired.len();
+        windows + self.held_sessions.len() + self.unfired_sessions.len() == 0
     }
 }
 
@@ -74,6 +99,16 @@ fn take(ends: &mut BinaryHeap<Reverse<End>>, until_us: i64) -> Option<End> {
     let is_due = |Reverse((end_us, ..)): &&Reverse<End>| *end_us <= until_us;
     ends.peek().filter(is_due)?;
     ends.pop().map(|Reverse(end)| end)
+}
+
+fn take_session(ends: &mut BTreeSet<End>, until_us: i64) -> Option<End> {
+    let first = ends.first().filter(|(end_us, ..)| *end_us <= until_us)?;
+    let first = *first;
+    ends.remove(&first).then_some(first)
+}
+
+fn earliest_session(ends: &BTreeSet<End>) -> i64 {
+    ends.first().map_or(NEVER, |(end_us, ..)| *end_us)
 }
 
 fn earliest(ends: &BinaryHeap<Reverse<End>>) -> i64 {
@@ -134,7 +169,7 @@ mod tests {
         ends.add((10, 1, 0), false);
         assert_eq!(ends.take_held(i64::MAX), Some((10, 1, 0)));
         assert!(!ends.is_empty(), "it still fires");
-        ends.keep((10, 1, 0));
+        ends.keep((10, 1, 0), false);
         assert_eq!((ends.oldest_us(), ends.holds_fired()), (10, false));
         assert_eq!(ends.take_unfired(10), Some((10, 1, 0)));
         assert!(ends.holds_fired());

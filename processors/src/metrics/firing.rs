@@ -8,6 +8,7 @@ use super::emit;
 use super::ends::{End, Ends};
 use super::panes::Panes;
 use super::series::{Entry, NO_SLOT, position};
+use super::sessions::Retracted;
 use super::step::{Gone, MetricsStep, Scratch, Silence, WindowKey, is_short, settled_us};
 use super::subjects::{NEVER, SubjectId};
 
@@ -113,7 +114,6 @@ impl MetricsStep {
 
     /// Fires one of a group's windows; gives the end of the next that has not fired.
     fn fire_run(&mut self, at: u16, id: u32, run_at: usize, upto_us: i64, out: &mut Output) -> i64 {
-        let width_us = self.meters.in_force(at).runs[run_at].width_us;
         let run = &self.series[id as usize].runs[run_at];
         let mut left = run.unfired_count;
         let mut next_end_us = NEVER;
@@ -124,8 +124,10 @@ impl MetricsStep {
             left -= u32::from(!run.windows[first].has_fired());
         }
         for index in first..self.series[id as usize].runs[run_at].windows.len() {
-            let entry = self.series[id as usize].runs[run_at].windows[index];
-            let end_us = entry.start_us.saturating_add(width_us);
+            let run = &self.series[id as usize].runs[run_at];
+            let entry = run.windows[index];
+            let spec = &self.meters.in_force(at).runs[run_at];
+            let end_us = spec.end_us(&run.lasts, entry.start_us);
             if entry.has_fired() {
                 continue;
             }
@@ -181,6 +183,9 @@ impl MetricsStep {
         if self.scratch.refire.is_empty() {
             return;
         }
+        if !self.scratch.retracted.is_empty() {
+            self.retract(out);
+        }
         let mut keys = std::mem::take(&mut self.scratch.refire);
         for key in keys.drain(..) {
             if let Some(meter) = self.series[key.series as usize].meter {
@@ -188,6 +193,24 @@ impl MetricsStep {
             }
         }
         self.scratch.refire = keys;
+    }
+
+    /// Takes back what the sessions that are no longer had told.
+    #[cold]
+    fn retract(&mut self, out: &mut Output) {
+        let mut retracted = std::mem::take(&mut self.scratch.retracted);
+        for Retracted { key, entry } in retracted.drain(..) {
+            let series = &self.series[key.series as usize];
+            let Some(meter) = self.meters.of(series) else {
+                continue;
+            };
+            emit::retraction(
+                out,
+                (meter, &meter.runs[usize::from(key.run)], series),
+                entry,
+            );
+        }
+        self.scratch.retracted = retracted;
     }
 
     /// Tells the open values that changed in the slot of the clock that ends.
@@ -226,13 +249,7 @@ impl MetricsStep {
         let series = &self.series[key.series as usize];
         let run = usize::from(key.run);
         whole.fill((meter, series), run, &entry, &self.panes);
-        emit::metric(
-            out,
-            (meter, &meter.runs[run], series),
-            &entry,
-            whole,
-            results,
-        );
+        emit::metric(out, (meter, run, series), &entry, whole, results);
     }
 
     /// Drops the windows and identities that no event in time can concern any more.
@@ -279,11 +296,12 @@ impl MetricsStep {
                 self.free(id);
             } else if self.is_held(end) {
                 // It has not fired.
-                kept.push(end);
+                let meter = self.meters.in_force(meter);
+                kept.push((end, meter.runs[usize::from(run)].is_session()));
             }
         }
-        for end in kept {
-            self.subjects.ends_mut(subject).keep(end);
+        for (end, is_session) in kept {
+            self.subjects.ends_mut(subject).keep(end, is_session);
         }
         self.raise_floor(subject, floor_us);
     }
@@ -294,9 +312,16 @@ impl MetricsStep {
         let Some(meter) = series.meter.and_then(|at| self.meters.get(at)) else {
             return false;
         };
-        let run = usize::from(run);
-        let start_us = end_us.saturating_sub(meter.runs[run].width_us);
-        position(&series.runs[run].windows, start_us).is_ok()
+        let (spec, run) = (
+            &meter.runs[usize::from(run)],
+            &series.runs[usize::from(run)],
+        );
+        if spec.is_session() {
+            let ends_there = |entry: &Entry| spec.end_us(&run.lasts, entry.start_us) == end_us;
+            return run.windows.iter().any(ends_there);
+        }
+        let start_us = end_us.saturating_sub(spec.width_us);
+        position(&run.windows, start_us).is_ok()
     }
 
     fn raise_floor(&mut self, subject: SubjectId, floor_us: i64) {
@@ -319,6 +344,7 @@ impl MetricsStep {
         let meter = meters.in_force(at);
         let spec = &meter.runs[run_at];
         let run = &mut series[id as usize].runs[run_at];
+        let mut lasts = std::mem::take(&mut run.lasts);
         let mut last_end_us = i64::MIN;
         let mut leave = |entry: &Entry, is_pane: bool| {
             let key = WindowKey {
@@ -331,9 +357,10 @@ impl MetricsStep {
         };
         let held_count = run.windows.len() as u64;
         let mut leaves = |entry: &Entry| {
-            let end_us = entry.start_us.saturating_add(spec.width_us);
+            let end_us = spec.end_us(&lasts, entry.start_us);
             let leaves = entry.has_fired() && end_us <= until_us;
             if leaves {
+                lasts.remove(entry.start_us);
                 last_end_us = last_end_us.max(end_us);
                 leave(entry, false);
             }
@@ -344,6 +371,7 @@ impl MetricsStep {
             // Behind a window that an event opened when later ones had fired in a silence.
             run.windows.retain(|entry| !leaves(entry));
         }
+        run.lasts = lasts;
         self.window_count -= held_count - run.windows.len() as u64;
         // A pane stays as long as a window that holds it.
         let first_us = run.windows.front().map_or(i64::MAX, |entry| entry.start_us);
@@ -368,7 +396,7 @@ impl MetricsStep {
                 continue;
             };
             for (run, spec) in self.series[*id as usize].runs.iter().zip(&meter.runs) {
-                let end_us = |entry: &Entry| entry.start_us.saturating_add(spec.width_us);
+                let end_us = |entry: &Entry| spec.end_us(&run.lasts, entry.start_us);
                 oldest_us = oldest_us.min(run.windows.front().map_or(NEVER, end_us));
                 let mut left = run.unfired_count;
                 for entry in run.windows.iter().rev() {

@@ -173,6 +173,9 @@ impl MetricsStep {
         if spec.is_hopping() {
             return self.fold_hopping(at, series_id, run_at, sample);
         }
+        if spec.is_session() {
+            return self.fold_session(at, series_id, run_at, sample);
+        }
         let of = &mut series[series_id as usize];
         let subject = of.subject;
         let run = &mut of.runs[run_at];
@@ -367,7 +370,7 @@ fn hash_texts(meter: &CompiledMeter, event: &EventView<'_>, hashes: &mut Vec<Opt
 
 /// Takes the memory of a window without events.
 #[inline]
-fn open_pane(panes: &mut Panes, layout: &Layout) -> Slot {
+pub(super) fn open_pane(panes: &mut Panes, layout: &Layout) -> Slot {
     let slot = panes.take();
     layout.clear(panes.words_mut(slot));
     if layout.is_sketched() {

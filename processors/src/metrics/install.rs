@@ -114,6 +114,7 @@ impl MetricsStep {
                 }
             }
             run.unfired_count = 0;
+            run.lasts = Default::default();
         }
     }
 

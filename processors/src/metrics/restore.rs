@@ -14,8 +14,8 @@ use super::meters::MeterAt;
 use super::panes::{Kind, Packed, Panes, Slot};
 use super::series::{Beginning, Entry, NO_SLOT, Run, RunSpec, Series, position};
 use super::state::{
-    FORMAT, MeterName, PACKED, PARTIAL, Restored, SKETCHED, TOUCHED, UNPACKED_FORMAT, number,
-    parse_window_key, read_sketches, wrong,
+    FORMAT, MeterName, PACKED, PARTIAL, Restored, SESSION, SKETCHED, TOUCHED, UNPACKED_FORMAT,
+    number, parse_window_key, read_sketches, wrong,
 };
 use super::step::{MetricsStep, WindowKey, is_short};
 
@@ -55,6 +55,14 @@ fn other_windows(spec: &RunSpec, run: &Run, panes: &Panes) -> Option<&'static st
     let lacks_cells = |entry: &Entry| entry.slot == NO_SLOT;
     if !spec.is_hopping() && run.windows.iter().any(lacks_cells) {
         return Some("a window without cells");
+    }
+    let is_session = |entry: &Entry| run.lasts.get(entry.start_us).is_some();
+    if run
+        .windows
+        .iter()
+        .any(|entry| is_session(entry) != spec.is_session())
+    {
+        return Some("sessions and other windows in one place");
     }
     (!has_its_sketches(spec, run, panes)).then_some("sketches of other aggregates")
 }
@@ -167,13 +175,17 @@ impl MetricsStep {
                 Err(StateError::new("an empty window"))
             };
         };
-        if flags & !(PARTIAL | TOUCHED | PACKED | SKETCHED) != 0 {
+        if flags & !(PARTIAL | TOUCHED | PACKED | SKETCHED | SESSION) != 0 {
             return Err(StateError::new("a window's flags"));
         }
         let mut r: Reader<'_> = Reader::new(body);
         let revision = r.long("revision").map_err(wrong)?;
         let revision = u32::try_from(revision).map_err(|_| StateError::new("a revision"))?;
         let slot = self.restore_cells(key, (revision, *flags), &mut r)?;
+        let last_us = match flags & SESSION {
+            0 => None,
+            _ => Some(key.start_us.saturating_add(r.long("last").map_err(wrong)?)),
+        };
         r.end().map_err(wrong)?;
         let mut entry = Entry::restored(key.start_us, slot, revision, flags & PARTIAL != 0);
         if flags & TOUCHED != 0 {
@@ -181,6 +193,9 @@ impl MetricsStep {
         }
         let run = self.run_at(key);
         run.make_room();
+        if let Some(last_us) = last_us {
+            run.lasts.set(key.start_us, last_us);
+        }
         let entries = if key.is_pane {
             &mut run.panes
         } else {
@@ -253,6 +268,7 @@ impl MetricsStep {
             return;
         };
         let memory = run.memory;
+        run.lasts.remove(key.start_us);
         let entries = if key.is_pane {
             &mut run.panes
         } else {
@@ -437,8 +453,11 @@ impl MetricsStep {
         let ends = self.subjects.ends_mut(series.subject);
         for (run_at, (run, spec)) in (0..).zip(series.runs.iter().zip(&meter.runs)) {
             for entry in &run.windows {
-                let end_us = entry.start_us.saturating_add(spec.width_us);
-                ends.add((end_us, id, run_at), entry.has_fired());
+                let end = (spec.end_us(&run.lasts, entry.start_us), id, run_at);
+                match spec.is_session() {
+                    true => ends.add_session(end, entry.has_fired()),
+                    false => ends.add(end, entry.has_fired()),
+                }
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! A group's windows: for each of the meter's windows a run of entries in the order of their start.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use schemas::meter::{Condition, Field, Meter, Window};
 use schemas::time::{BrokerTime, EventTime};
@@ -73,6 +73,8 @@ pub struct RunSpec {
     pub layout: Layout,
     /// Which memory its panes lie in.
     pub panes: usize,
+    /// For sessions, whose gap is the width: where they are cut, at whole multiples of this.
+    pub cut_us: Option<i64>,
     /// True when it takes over what lies in the meter's shortest windows ([`super::takeover`]).
     pub takes_over: bool,
 }
@@ -86,12 +88,14 @@ impl CompiledMeter {
     ) -> Self {
         let meter = named.meter.clone();
         let run = |window: &Window| {
-            let layout = Layout::new(&meter, window.width_ms());
+            let layout = Layout::new(&meter, window.length_max_ms());
+            let is_session = matches!(window, Window::Session { .. });
             RunSpec {
                 width_us: window.width_ms() * 1_000,
                 pane_us: window.pane_ms() * 1_000,
                 panes: memory(layout.kind()),
                 layout,
+                cut_us: is_session.then(|| window.length_max_ms() * 1_000),
                 takes_over: false,
             }
         };
@@ -136,11 +140,11 @@ impl CompiledMeter {
 
 /// Finds the shortest tumbling windows, and those that consist of a number of them.
 fn find_shortest(runs: &mut [RunSpec]) -> Option<u8> {
-    let tumbling = (0..runs.len()).filter(|at| !runs[*at].is_hopping());
+    let tumbling = (0..runs.len()).filter(|at| runs[*at].is_tumbling());
     let shortest = tumbling.min_by_key(|at| runs[*at].width_us)?;
     let width_us = runs[shortest].width_us;
     for spec in runs.iter_mut() {
-        let is_longer = !spec.is_hopping() && spec.width_us > width_us;
+        let is_longer = spec.is_tumbling() && spec.width_us > width_us;
         spec.takes_over = is_longer && spec.width_us % width_us == 0;
     }
     let is_used = runs.iter().any(|spec| spec.takes_over);
@@ -148,6 +152,34 @@ fn find_shortest(runs: &mut [RunSpec]) -> Option<u8> {
 }
 
 impl RunSpec {
+    /// True when windows follow one another, each as long as the others.
+    pub fn is_tumbling(&self) -> bool {
+        !self.is_hopping() && !self.is_session()
+    }
+
+    /// True for sessions.
+    #[inline]
+    pub fn is_session(&self) -> bool {
+        self.cut_us.is_some()
+    }
+
+    /// The first instant behind a window.
+    #[inline]
+    pub fn end_us(&self, lasts: &Lasts, start_us: i64) -> i64 {
+        match self.cut_us {
+            None => start_us.saturating_add(self.width_us),
+            Some(cut_us) => self.session_end(lasts, start_us, cut_us),
+        }
+    }
+
+    #[cold]
+    fn session_end(&self, lasts: &Lasts, start_us: i64, cut_us: i64) -> i64 {
+        let last_us = lasts.get(start_us).unwrap_or(start_us);
+        let cut_end_us = start_us.saturating_sub(start_us.rem_euclid(cut_us));
+        let cut_end_us = cut_end_us.saturating_add(cut_us);
+        last_us.saturating_add(self.width_us).min(cut_end_us)
+    }
+
     /// True when windows overlap, so that panes and windows are not the same.
     pub fn is_hopping(&self) -> bool {
         self.width_us != self.pane_us
@@ -265,9 +297,37 @@ impl Entry {
         self.flags & (CHANGED | TOUCHED) == CHANGED | TOUCHED
     }
 
+    /// Notes that it may lack events from before its meter.
+    pub fn mark_partial(&mut self) {
+        self.flags |= PARTIAL;
+    }
+
     /// Notes that its open value has been told.
     pub fn mark_told(&mut self) {
         self.flags &= !TOUCHED;
+    }
+}
+
+/// When the last event of each session was, by its start; takes no memory where there are none.
+#[derive(Debug, Default)]
+pub struct Lasts(Option<Box<BTreeMap<i64, i64>>>);
+
+impl Lasts {
+    /// The session's last event.
+    pub fn get(&self, start_us: i64) -> Option<i64> {
+        self.0.as_ref()?.get(&start_us).copied()
+    }
+
+    /// Notes a session's last event.
+    pub fn set(&mut self, start_us: i64, last_us: i64) {
+        self.0.get_or_insert_default().insert(start_us, last_us);
+    }
+
+    /// Forgets a session.
+    pub fn remove(&mut self, start_us: i64) {
+        if let Some(lasts) = &mut self.0 {
+            lasts.remove(&start_us);
+        }
     }
 }
 
@@ -278,6 +338,8 @@ pub struct Run {
     pub windows: VecDeque<Entry>,
     /// The panes of hopping windows; a tumbling window is its own pane.
     pub panes: VecDeque<Entry>,
+    /// The last events of sessions.
+    pub lasts: Lasts,
     /// Windows that have not fired.
     pub unfired_count: u32,
     /// The latest start of a window that has fired; the least there is for none.
@@ -291,6 +353,7 @@ impl Default for Run {
         Self {
             windows: VecDeque::new(),
             panes: VecDeque::new(),
+            lasts: Lasts::default(),
             unfired_count: 0,
             last_fired_us: i64::MIN,
             memory: None,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `c` subject | name, seen, at, floor |
 //! | `g` series | meter, version, subject, until when its windows are partial, the group's values |
-//! | `w` series run start | flags, revision, cells, carries, sketches: a window |
+//! | `w` series run start | flags, revision, cells, carries, sketches, last event: a window |
 //! | `p` series run start | the same: a pane of a hopping window |
 //! | `i` subject start chunk | identities of a slice, 16 bytes each |
 //! | `m` meter | version, subjects that were there before it, the clock when it began |
@@ -13,7 +13,8 @@
 //! Cells lie packed where they can be, behind their number of words, and a flag says so; else their
 //! words lie there as they are. Sketches come where a flag says so: of quantiles the buckets, each
 //! as how far its key is from the one before, and its count; of distinct texts the bytes that a
-//! metric's record has.
+//! metric's record has. A session has how long its last event is after its first, where a flag says
+//! so.
 //! Records may come in any order: compaction leaves the latest of each key where it lies.
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use schemas::wire::{DecodeError, Reader, avro};
 
 use runtime::step::{Output, StateError, Step};
 
+use super::layout::Carry;
 use super::panes::Packed;
 use super::series::{Beginning, NO_SLOT, position};
 use super::step::{Gone, MetricsStep, WindowKey};
@@ -38,6 +40,7 @@ pub(super) const PARTIAL: u8 = 1;
 pub(super) const TOUCHED: u8 = 2;
 pub(super) const PACKED: u8 = 4;
 pub(super) const SKETCHED: u8 = 8;
+pub(super) const SESSION: u8 = 16;
 
 /// The forms of a sketch.
 const QUANTILES: i64 = 1;
@@ -189,6 +192,7 @@ impl MetricsStep {
         let entry = &mut entries[index];
         entry.mark_stored();
         let entry = *entry;
+        let last_us = run.lasts.get(key.start_us);
         whole.clear();
         // A hopping window's cells are its panes', which have records of their own.
         if entry.slot != NO_SLOT {
@@ -196,27 +200,25 @@ impl MetricsStep {
         }
         let value = |v: &mut Vec<u8>| {
             v.push(FORMAT);
-            let partial = if entry.is_partial() { PARTIAL } else { 0 };
-            let touched = if entry.is_touched() { TOUCHED } else { 0 };
             let is_packed = entry.slot != NO_SLOT && Packed::can_be_of(whole.words.len());
             let is_sketched = !whole.sketches.is_empty();
-            let sketched = if is_sketched { SKETCHED } else { 0 };
-            v.push(partial | touched | sketched | if is_packed { PACKED } else { 0 });
+            let flags = [
+                (entry.is_partial(), PARTIAL),
+                (entry.is_touched(), TOUCHED),
+                (is_packed, PACKED),
+                (is_sketched, SKETCHED),
+                (last_us.is_some(), SESSION),
+            ];
+            let set = flags.iter().filter(|(is_set, _)| *is_set);
+            v.push(set.fold(0, |all, (_, flag)| all | flag));
             avro::put_long(v, i64::from(entry.revision()));
-            if is_packed {
-                avro::put_long(v, whole.words.len() as i64);
-                avro::put_bytes(v, Packed::of(&whole.words).as_bytes());
-            } else {
-                avro::put_long(v, whole.words.len() as i64 * 8);
-                v.extend(whole.words.iter().flat_map(|word| word.to_le_bytes()));
-            }
-            avro::put_long(v, whole.carries.len() as i64);
-            for (word, carry) in &whole.carries {
-                avro::put_long(v, i64::from(*word));
-                avro::put_bytes(v, &carry.to_le_bytes());
-            }
+            put_words(v, &whole.words, is_packed);
+            put_carries(v, &whole.carries);
             if is_sketched {
                 put_sketches(v, &whole.sketches);
+            }
+            if let Some(last_us) = last_us {
+                avro::put_long(v, last_us.wrapping_sub(key.start_us));
             }
         };
         out.put(Self::STATE, Some(partition), |k| window_key(k, key), value);
@@ -246,6 +248,25 @@ impl MetricsStep {
                 );
             }
         }
+    }
+}
+
+/// Packed words lie behind their number, others behind that of their bytes.
+fn put_words(out: &mut Vec<u8>, words: &[u64], is_packed: bool) {
+    if is_packed {
+        avro::put_long(out, words.len() as i64);
+        avro::put_bytes(out, Packed::of(words).as_bytes());
+    } else {
+        avro::put_long(out, words.len() as i64 * 8);
+        out.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    }
+}
+
+fn put_carries(out: &mut Vec<u8>, carries: &[Carry]) {
+    avro::put_long(out, carries.len() as i64);
+    for (word, carry) in carries {
+        avro::put_long(out, i64::from(*word));
+        avro::put_bytes(out, &carry.to_le_bytes());
     }
 }
 

@@ -19,6 +19,7 @@ use super::layout::Carry;
 use super::meters::Meters;
 use super::panes::Panes;
 use super::series::{RunSpec, Series};
+use super::sessions::Retracted;
 use super::state::Restored;
 use super::subjects::{NEVER, SubjectId, Subjects};
 use super::takeover::Whole;
@@ -121,6 +122,8 @@ pub(super) struct Scratch {
     /// How far the event's subject had come before it, in microseconds.
     pub(super) seen_before_us: i64,
     pub(super) refire: Vec<WindowKey>,
+    /// Sessions that had fired and are no longer.
+    pub(super) retracted: Vec<Retracted>,
     pub(super) due: Vec<SubjectId>,
     pub(super) carries: Vec<Carry>,
     /// Of the event's texts that a meter's aggregates are distinct of.

@@ -255,7 +255,7 @@ impl Whole {
 }
 
 /// Merges the sketches of a piece into those of a window of the same aggregates.
-fn merge_sketches(own: &mut [Sketch], of: &[Sketch]) {
+pub(super) fn merge_sketches(own: &mut [Sketch], of: &[Sketch]) {
     for (own, of) in own.iter_mut().zip(of) {
         own.merge(of);
     }

@@ -7,6 +7,7 @@
 )]
 
 mod line;
+mod sessions;
 mod sketches;
 mod state;
 mod time;

@@ -158,6 +158,11 @@ fn check_revisions(place: &Place, partition: &Partition) {
             "{place:?}: {metric:?} after {before:?}"
         );
         let is_fewer = before.is_some_and(|before| before.event_count > metric.event_count);
-        assert!(!is_fewer, "{place:?}: {metric:?} after {before:?}");
+        let was_deleted = before.is_some_and(|before| before.deleted);
+        assert!(!was_deleted, "{place:?}: {metric:?} after {before:?}");
+        assert!(
+            !is_fewer || metric.deleted,
+            "{place:?}: {metric:?} after {before:?}"
+        );
     }
 }

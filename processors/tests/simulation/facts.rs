@@ -40,6 +40,8 @@ pub(crate) struct Metric {
     pub(crate) is_final: bool,
     pub(crate) window: WindowId,
     pub(crate) revision: i64,
+    pub(crate) deleted: bool,
+    pub(crate) window_end_us: Option<i64>,
     pub(crate) partial: bool,
     pub(crate) overflow: bool,
     pub(crate) event_count: u64,
@@ -118,7 +120,6 @@ fn metric(key: &[u8], value: &[u8], is_final: bool) -> Metric {
         view.is_final, is_final,
         "the stream says whether it is final"
     );
-    assert!(!view.deleted);
     assert_eq!(
         key,
         format!("{}/{}", view.meter.as_str(), view.group.as_str()).as_bytes()
@@ -139,6 +140,8 @@ fn metric(key: &[u8], value: &[u8], is_final: bool) -> Metric {
             start_us: view.window_start.as_us(),
         },
         revision: view.revision,
+        deleted: view.deleted,
+        window_end_us: view.window_end.map(|end| end.as_us()),
         partial: view.partial,
         overflow: view.overflow,
         event_count: view.event_count,

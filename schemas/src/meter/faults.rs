@@ -155,6 +155,21 @@ impl Aggregate {
 impl Window {
     fn fault(self) -> Option<String> {
         let (width_ms, pane_ms) = (self.width_ms(), self.pane_ms());
+        if let Self::Session {
+            gap_ms,
+            length_max_ms,
+        } = self
+        {
+            let is_right = Width::from_ms(gap_ms).is_some()
+                && Width::from_ms(length_max_ms).is_some()
+                && gap_ms <= length_max_ms;
+            return (!is_right).then(|| {
+                format!(
+                    "session of gap_ms {gap_ms} and length_max_ms {length_max_ms}: each 1 ms to \
+                     366 days, and the gap no longer than the length"
+                )
+            });
+        }
         if Width::from_ms(width_ms).is_none() || Width::from_ms(pane_ms).is_none() {
             return Some(format!(
                 "window of {width_ms} ms by {pane_ms} ms: 1 ms to 366 days"

@@ -60,6 +60,11 @@ fn meters() -> Vec<(&'static str, Meter)> {
             hop_ms: 2_000,
         },
     ];
+    let session = |gap_ms, length_max_ms| Window::Session {
+        gap_ms,
+        length_max_ms,
+    };
+    let sessions = [session(300, 86_400_000), session(1_000, 7_000)];
     let by_side = [Field::Tag("side".into()), Field::Subject];
     let all = r#"{"all": [{"field": "tags.side", "in": ["buy", "x"]},
         {"field": "metrics.price", "gt": "-5"}, {"field": "metrics.price", "ne": "3.5"},
@@ -86,6 +91,7 @@ fn meters() -> Vec<(&'static str, Meter)> {
                 ],
             ),
         ),
+        ("sessions", meter("{}", &sessions, &by_side)),
     ]
 }
 
@@ -132,7 +138,8 @@ fn events(seed: u64) -> Vec<Event> {
 }
 
 type Key = (i64, String, String);
-type Told = (u64, BTreeMap<String, Option<Decimal>>, bool);
+/// End, events, values and whether one is out of range.
+type Told = (String, u64, BTreeMap<String, Option<Decimal>>, bool);
 
 /// The latest revision of each window that the stream fired for a meter.
 fn fired(desk: &Desk, topic: &str, meter: &str) -> BTreeMap<Key, Told> {
@@ -147,7 +154,13 @@ fn fired(desk: &Desk, topic: &str, meter: &str) -> BTreeMap<Key, Told> {
         let values = values.map(|(name, value)| (name.as_str().to_owned(), value));
         let start = metric.window_start.to_string();
         let key = (metric.window_ms, start, metric.group.as_str().to_owned());
-        let told = (metric.event_count, values.collect(), metric.overflow);
+        if metric.deleted {
+            fired.remove(&key);
+            continue;
+        }
+        let end = metric.window_start.plus_ms(metric.window_ms);
+        let end = metric.window_end.unwrap_or(end).to_string();
+        let told = (end, metric.event_count, values.collect(), metric.overflow);
         fired.insert(key, told);
     }
     fired
@@ -156,7 +169,12 @@ fn fired(desk: &Desk, topic: &str, meter: &str) -> BTreeMap<Key, Told> {
 fn told(preview: &Preview) -> BTreeMap<Key, Told> {
     let windows = preview.windows.iter().map(|window| {
         let key = (window.window_ms, window.start.clone(), window.group.clone());
-        let told = (window.event_count, window.values.clone(), window.overflow);
+        let told = (
+            window.end.clone(),
+            window.event_count,
+            window.values.clone(),
+            window.overflow,
+        );
         (key, told)
     });
     windows.collect()

@@ -67,6 +67,38 @@ async fn a_change_is_on_the_topic_when_it_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_meter_may_have_sessions() {
+    let desk = place().desk().await;
+    let (slug, key) = desk.register("acme").await;
+    let with = |window: Value| {
+        let mut body = meter("visits", 1_000);
+        body["windows"] = json!([window]);
+        body
+    };
+    let short = json!({"kind": "session", "gap_ms": 1_800_000});
+    let made = desk.ask("POST /api/v1/meters", &key, Some(with(short)));
+    let made = made.await.with(201);
+    let whole = json!({"kind": "session", "gap_ms": 1_800_000, "length_max_ms": 86_400_000});
+    assert_eq!(made.body["windows"], json!([whole]), "a day at most");
+    let control = desk.control().await;
+    let held = &control.tenant(&slug.parse().unwrap()).unwrap().meters["visits"];
+    let expect = schemas::meter::Window::Session {
+        gap_ms: 1_800_000,
+        length_max_ms: 86_400_000,
+    };
+    assert_eq!(held.value.windows, [expect]);
+    for wrong in [
+        json!({"kind": "session", "gap_ms": 0}),
+        json!({"kind": "session", "gap_ms": 60_000, "length_max_ms": 1_000}),
+        json!({"kind": "session", "width_ms": 60_000}),
+    ] {
+        let refused = desk.ask("POST /api/v1/meters", &key, Some(with(wrong)));
+        refused.await.with(422);
+    }
+    desk.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_made_for_the_version_that_it_was_meant_for() {
     let desk = place().desk().await;
     let (_, key) = desk.register("acme").await;

@@ -28,6 +28,8 @@ struct Group {
 
 struct Held {
     width_ms: i64,
+    /// Of a session: where it is cut, and when its last event was.
+    session: Option<(i64, i64)>,
     samples: Vec<Sample>,
     revision: i64,
     partial: bool,
@@ -37,7 +39,13 @@ struct Held {
 
 impl Held {
     fn end_us(&self, start_us: i64) -> i64 {
-        start_us + self.width_ms * 1_000
+        match self.session {
+            None => start_us + self.width_ms * 1_000,
+            Some((cut_us, last_us)) => {
+                let cut_end_us = start_us.div_euclid(cut_us) * cut_us + cut_us;
+                cut_end_us.min(last_us + self.width_ms * 1_000)
+            }
+        }
     }
 }
 
@@ -103,10 +111,15 @@ impl Groups {
         };
         let mut facts = vec![];
         for (at, window) in meter.windows.iter().enumerate() {
+            if let Window::Session { .. } = window {
+                facts.extend(group.fold_session(named, &key, at, &sample));
+                continue;
+            }
             let mut is_told = false;
             for start_us in starts_us(*window, time_us) {
                 let held = group.windows.entry((at, start_us)).or_insert_with(|| Held {
                     width_ms: window.width_ms(),
+                    session: None,
                     samples: vec![],
                     revision: 0,
                     partial: start_us <= group.partial_until_us,
@@ -210,6 +223,83 @@ impl Groups {
     }
 }
 
+impl Group {
+    /// "When sessions merge or grow at the front, the old rows are retracted (revision + 1,
+    /// deleted)."
+    fn fold_session(
+        &mut self,
+        named: &NamedMeter,
+        key: &GroupKey,
+        at: usize,
+        sample: &Sample,
+    ) -> Vec<Fact> {
+        let Window::Session {
+            gap_ms,
+            length_max_ms,
+        } = named.meter.windows[at]
+        else {
+            unreachable!("the caller looked");
+        };
+        let (gap_us, cut_us, time_us) = (gap_ms * 1_000, length_max_ms * 1_000, sample.time_us);
+        let joins = |place: usize, start_us: i64, held: &Held| {
+            let (_, last_us) = held.session.unwrap_or_default();
+            let is_near = start_us - time_us < gap_us && time_us - last_us < gap_us;
+            let is_cut = start_us.div_euclid(cut_us) != time_us.div_euclid(cut_us);
+            place == at && is_near && !is_cut
+        };
+        let windows = self.windows.iter();
+        let joined = windows.filter(|((place, start_us), held)| joins(*place, *start_us, held));
+        let joined: Vec<i64> = joined.map(|((_, start_us), _)| *start_us).collect();
+        let start_us = joined.iter().copied().chain([time_us]).min().unwrap();
+        let mut all = Held {
+            width_ms: gap_ms,
+            session: None,
+            samples: vec![sample.clone()],
+            revision: 0,
+            partial: start_us - gap_us <= self.partial_until_us,
+            is_touched: false,
+        };
+        let (mut facts, mut last_us, mut has_fired) = (vec![], time_us, false);
+        for of_us in joined {
+            let mut held = self.windows.remove(&(at, of_us)).unwrap();
+            last_us = last_us.max(held.session.unwrap().1);
+            has_fired |= held.revision > 0;
+            all.partial |= held.partial;
+            all.samples.append(&mut held.samples);
+            if of_us == start_us {
+                (all.revision, all.is_touched) = (held.revision, held.is_touched);
+            } else if held.revision > 0 {
+                facts.push(retraction(named, key, of_us, &held));
+            }
+        }
+        all.session = Some((cut_us, last_us));
+        if has_fired {
+            all.revision += 1;
+            facts.push(fact(named, key, start_us, &all));
+        } else {
+            all.is_touched = true;
+        }
+        self.windows.insert((at, start_us), all);
+        facts
+    }
+}
+
+fn retraction(named: &NamedMeter, key: &GroupKey, start_us: i64, held: &Held) -> Fact {
+    let Fact::Metric(metric) = fact(named, key, start_us, held) else {
+        unreachable!("a window's fact is a metric");
+    };
+    Fact::Metric(Metric {
+        deleted: true,
+        revision: metric.revision + 1,
+        overflow: false,
+        event_count: 0,
+        values: vec![],
+        sketches: vec![],
+        window_end_us: None,
+        ..metric
+    })
+}
+
 fn meter_of<'a>(key: &GroupKey, meters: &'a [NamedMeter]) -> &'a NamedMeter {
     let own = meters
         .iter()
@@ -226,6 +316,7 @@ fn starts_us(window: Window, time_us: i64) -> Vec<i64> {
     let (width_us, hop_us) = match window {
         Window::Tumbling { width_ms } => (width_ms * 1_000, width_ms * 1_000),
         Window::Hopping { width_ms, hop_ms } => (width_ms * 1_000, hop_ms * 1_000),
+        Window::Session { .. } => unreachable!("sessions begin with an event"),
     };
     let last_us = time_us.div_euclid(hop_us) * hop_us;
     let starts = (0..width_us / hop_us).map(|back| last_us - back * hop_us);
@@ -249,6 +340,11 @@ fn fact(named: &NamedMeter, key: &GroupKey, start_us: i64, held: &Held) -> Fact 
             start_us,
         },
         revision: held.revision,
+        deleted: false,
+        window_end_us: held
+            .session
+            .filter(|_| held.revision > 0)
+            .map(|_| held.end_us(start_us)),
         partial: held.partial,
         overflow,
         event_count: held.samples.len() as u64,

@@ -92,6 +92,12 @@ fn meter(random: &mut Rng) -> Meter {
     let mut widths_ms = WIDTHS_MS;
     random.shuffle(&mut widths_ms);
     let window = |random: &mut Rng, width_ms: i64| {
+        if random.u8(0..4) == 0 {
+            return Window::Session {
+                gap_ms: width_ms,
+                length_max_ms: width_ms * [1, 2, 7, 60][random.usize(0..4)],
+            };
+        }
         let hops = [1, 2, 4, 5, 12][random.usize(0..5)];
         match random.bool() && width_ms % hops == 0 && hops > 1 {
             true => Window::Hopping {
