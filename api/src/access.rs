@@ -15,6 +15,7 @@ use http::{HeaderMap, header};
 use runtime::control::TenantControl;
 use schemas::access::{ApiKey, KeyKind, Scope};
 use schemas::ids::TenantId;
+use schemas::tier::{IngestLimits, Tier};
 
 use crate::problem::ApiError;
 
@@ -43,6 +44,15 @@ impl Caller {
     pub fn limits(&self) -> schemas::control::Limits {
         let tenant = self.control.tenant.as_ref();
         tenant.map(|tenant| tenant.value.limits).unwrap_or_default()
+    }
+
+    /// How much the tenant may send.
+    pub fn ingest(&self) -> IngestLimits {
+        match self.control.tenant.as_ref().map(|tenant| &tenant.value) {
+            Some(tenant) => tenant.ingest.over(tenant.tier),
+            // Its record has gone since the key was looked up.
+            None => Tier::Free.ingest(),
+        }
     }
 
     /// Refuses a public key that is used from elsewhere than its pages.

@@ -35,6 +35,7 @@ use schemas::time::EventTime;
 use crate::access::{Caller, Keyring};
 use crate::disk_log::DiskLogConfig;
 use crate::ingest::{Form, Idempotency, Outcome, Prepared, Rules, prepare};
+use crate::limits::months::Months;
 use crate::limits::{Ask, Granted, Limit, Limits};
 use crate::notices::{LimitMet, Notices, notices};
 use crate::problem::{ApiError, FieldFault};
@@ -93,6 +94,7 @@ pub struct Intake {
 struct Shared {
     keyring: Keyring,
     limits: Limits,
+    months: Months,
     memory: Memory,
     ways: Ways,
     room: Room,
@@ -150,6 +152,7 @@ impl Intake {
         let shared = Shared {
             keyring,
             limits: Limits::default(),
+            months: Months::default(),
             memory: Memory::default(),
             ways,
             room: Room::default(),
@@ -161,6 +164,11 @@ impl Intake {
         Ok(Self {
             shared: Arc::new(shared),
         })
+    }
+
+    /// What tells tenants of themselves.
+    pub fn notices(&self) -> &Notices {
+        &self.shared.notices
     }
 
     /// The same routes, each request of which is reported where somebody wants to see that.
@@ -241,6 +249,7 @@ impl Intake {
                 bytes: count(bytes),
             };
             granted = Some(self.grant(caller, ask)?);
+            let asked = ask.events;
             self.hold_back_hot_subjects(caller, &mut prepared);
             let is_repeated = |index: usize| match seen {
                 Seen::Unknown => false,
@@ -250,16 +259,27 @@ impl Intake {
                 .ways
                 .send(&caller.tenant, &mut prepared, is_repeated)
                 .await;
+            let in_log = count(on_their_way(&prepared));
+            let nowhere = asked.saturating_sub(in_log);
+            self.shared.months.give_back(&caller.tenant, nowhere);
         }
         self.shared.figures.count(&caller.tenant, &prepared);
         Ok(Taken { prepared, granted })
     }
 
     fn grant(&self, caller: &Caller, ask: Ask) -> Result<Granted, ApiError> {
-        self.shared.limits.ask(caller, ask).map_err(|exceeded| {
+        let months = &self.shared.months;
+        let month = months.take(caller, ask.events, clock::now_ms());
+        let month = month.map_err(|met| {
+            self.notice(caller, Limit::Month, ask.events);
+            met.error()
+        })?;
+        let granted = self.shared.limits.ask(caller, ask).map_err(|exceeded| {
+            months.give_back(&caller.tenant, ask.events);
             self.notice(caller, exceeded.limit, ask.events);
             exceeded.error()
-        })
+        })?;
+        Ok(granted.with_month(month))
     }
 
     /// A subject that has more than its share while others are in use waits, and its neighbours in
@@ -298,14 +318,20 @@ impl Intake {
 fn rules(caller: &Caller) -> Rules<'static> {
     let tenant = caller.control.tenant.as_ref().map(|tenant| &tenant.value);
     let limits = tenant.map_or_else(StreamLimits::default, |tenant| tenant.limits);
-    let ingest = tenant.map(|tenant| tenant.ingest.over(tenant.tier));
-    let ingest = ingest.unwrap_or(schemas::tier::Tier::Free.ingest());
     Rules {
         received_at: EventTime::from_us(clock::now_us()),
         dates: limits.dates(),
-        batch_events_max: ingest.batch_events_max as usize,
+        batch_events_max: caller.ingest().batch_events_max as usize,
         idempotency: None,
     }
+}
+
+/// Events that are on the log, or on this machine's disk and then there.
+fn on_their_way(prepared: &Prepared) -> usize {
+    let outcomes = (0..prepared.len()).map(|index| prepared.outcome(index));
+    outcomes
+        .filter(|outcome| matches!(outcome, Outcome::Accepted | Outcome::Stored))
+        .count()
 }
 
 /// The events that were rejected, in ascending order; `None` while any other is not safe.

@@ -8,8 +8,8 @@
 //! [`store`] writes `pulse.control`.
 //!
 //! Read in this order: [`problem`], [`server`], [`access`], [`routes`]; then [`ingest`] with
-//! [`body`], [`limits`], [`otlp`] and [`disk_log`]; then [`store`] and [`manage`]; then [`query`],
-//! [`registry`], [`openapi`]; and the two programs, [`gateway`] and [`service`].
+//! [`body`], [`limits`], [`otlp`] and [`disk_log`]; then [`store`] and [`manage`]; then [`query`]
+//! and [`usage`], [`registry`], [`openapi`]; and the two programs, [`gateway`] and [`service`].
 
 pub mod problem;
 pub mod server;
@@ -31,6 +31,7 @@ pub mod store;
 
 pub mod query;
 pub mod registry;
+pub mod usage;
 
 pub mod openapi;
 
@@ -52,6 +53,7 @@ pub fn settings() -> Vec<(&'static str, &'static [Key])> {
         ("Reports of own requests", reports::KEYS),
         ("Control store", store::KEYS),
         ("Queries", query::config::KEYS),
+        ("Usage", usage::KEYS),
     ]
 }
 

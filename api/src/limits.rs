@@ -6,8 +6,11 @@
 //!
 //! Once two keys of a tenant were used within a minute, none of them gets more than seven eighths
 //! of the tenant's figure, and so it is with subjects: one that is hot leaves room for the others.
+//!
+//! How much a tenant may send in a month is all gateways' together: see [`months`].
 
 mod bucket;
+pub mod months;
 mod sharers;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +26,7 @@ use schemas::tier::IngestLimits;
 use crate::access::Caller;
 use crate::problem::ApiError;
 use bucket::{Bucket, Figure, Left, Refused};
+use months::MonthLeft;
 use sharers::Sharers;
 
 /// Keys of one tenant whose buckets are kept; more of them share one.
@@ -55,6 +59,7 @@ pub struct Ask {
 pub struct Granted {
     events: Left,
     bytes: Left,
+    month: Option<MonthLeft>,
 }
 
 /// Why a request was not let in.
@@ -80,16 +85,19 @@ pub enum Limit {
     KeyShare,
     /// A subject's share, where several are in use.
     SubjectShare,
+    /// The tenant's events a month.
+    Month,
 }
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Events,
         Self::Bytes,
         Self::Key,
         Self::KeyShare,
         Self::SubjectShare,
+        Self::Month,
     ];
 
     /// A word that stays the same: in headers, in metrics and in the tenant's events.
@@ -100,6 +108,7 @@ impl Limit {
             Self::Key => "key",
             Self::KeyShare => "key_share",
             Self::SubjectShare => "subject_share",
+            Self::Month => "month",
         }
     }
 }
@@ -164,7 +173,11 @@ impl<C: Clock + Clone> Limits<C> {
             .events
             .take(ask.events)
             .map_err(|r| exceeded(Limit::Events, &tenant.events, r))?;
-        Ok(Granted { events, bytes })
+        Ok(Granted {
+            events,
+            bytes,
+            month: None,
+        })
     }
 
     /// The subjects of a request, in the order of its events, each of which gets in or not: `false`
@@ -203,7 +216,7 @@ impl<C: Clock + Clone> Limits<C> {
     }
 
     fn tenant(&self, caller: &Caller) -> Arc<Tenant<C>> {
-        let figures = figures(caller);
+        let figures = caller.ingest();
         let mut tenants = lock(&self.tenants);
         match tenants.get(&caller.tenant) {
             Some(tenant) if tenant.figures == figures => Arc::clone(tenant),
@@ -260,15 +273,6 @@ impl<C: Clock + Clone> Tenant<C> {
 /// The largest body, decoded.
 pub const BODY_BYTES_MAX: u32 = 10_000_000;
 
-fn figures(caller: &Caller) -> IngestLimits {
-    let tenant = caller.control.tenant.as_ref().map(|tenant| &tenant.value);
-    match tenant {
-        Some(tenant) => tenant.ingest.over(tenant.tier),
-        // Its record has gone since the key was looked up.
-        None => schemas::tier::Tier::Free.ingest(),
-    }
-}
-
 fn own_figure(caller: &Caller) -> Option<u32> {
     match (caller.key.events_per_second, caller.key.kind) {
         (None, KeyKind::Public) => Some(PUBLIC_EVENTS_PER_SECOND),
@@ -300,6 +304,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Granted {
+    /// The same with what is left of the month.
+    #[must_use]
+    pub fn with_month(self, month: Option<MonthLeft>) -> Self {
+        Self { month, ..self }
+    }
+
     /// Adds what is left to an answer, as draft-ietf-httpapi-ratelimit-headers-10 has it.
     pub fn write(&self, headers: &mut HeaderMap) {
         let policy = |name: &str, left: &Left| {
@@ -311,16 +321,22 @@ impl Granted {
             let full_in = missing.div_ceil(left.figure.per_second.get());
             format!("\"{name}\";r={};t={full_in}", left.count)
         };
-        let both = |of: &dyn Fn(&str, &Left) -> String| {
-            let text = format!(
-                "{}, {}",
-                of("events", &self.events),
-                of("bytes", &self.bytes)
-            );
+        let all = |of: &dyn Fn(&str, &Left) -> String, month: Option<String>| {
+            let mut text = of("events", &self.events);
+            text.push_str(", ");
+            text.push_str(&of("bytes", &self.bytes));
+            if let Some(month) = month {
+                text.push_str(", ");
+                text.push_str(&month);
+            }
             HeaderValue::try_from(text).expect("digits and names are a header")
         };
-        headers.insert(RATE_LIMIT_POLICY, both(&policy));
-        headers.insert(RATE_LIMIT, both(&state));
+        let month = self.month.as_ref();
+        headers.insert(
+            RATE_LIMIT_POLICY,
+            all(&policy, month.map(MonthLeft::policy)),
+        );
+        headers.insert(RATE_LIMIT, all(&state, month.map(MonthLeft::state)));
     }
 }
 

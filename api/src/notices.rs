@@ -1,5 +1,5 @@
 //! What PulseStream tells a tenant of itself, as `system_event`s on the tenant's own topic: which
-//! limit was met, and by whom.
+//! limit was met, and by whom; how much of a quota is used.
 //!
 //! A limit that is met thousands of times is one event a minute, with their number.
 
@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::limits::Limit;
+use crate::store::usage::{QuotaNotice, Reached};
 
 /// Notices that wait to be counted; further ones are not, which the next one's count shows.
 const WAITING_MAX: usize = 1_024;
@@ -46,12 +47,52 @@ pub struct LimitMet {
 #[derive(Clone)]
 pub struct Notices {
     sender: mpsc::Sender<LimitMet>,
+    herald: Herald,
+}
+
+/// Publishes what tenants are told.
+#[derive(Clone)]
+struct Herald {
+    publisher: Publisher,
+    control: ControlConfig,
+    service: &'static str,
 }
 
 impl Notices {
     /// Says that a limit was met; never waits.
     pub fn limit_met(&self, met: LimitMet) {
         let _ = self.sender.try_send(met);
+    }
+
+    /// Says that a share of a quota was reached, in the same words whenever the same is said: so
+    /// that it is one event, however often. True once every in-sync replica has it.
+    pub async fn quota_reached(&self, notice: &QuotaNotice, reached: Reached) -> bool {
+        let event = quota_reached(self.herald.service, notice, reached);
+        self.herald.publish(&notice.tenant, &event).await
+    }
+}
+
+impl Herald {
+    /// True once every in-sync replica has it.
+    async fn publish(&self, tenant: &TenantId, event: &Event) -> bool {
+        let mut value = vec![];
+        event.encode(&mut value);
+        let topic = tenant.topic(Stream::Events).to_string();
+        let key = event.subject.as_bytes();
+        // The subject is ours alone, which readers of a tenant's own producers ask about.
+        let seal = self.control.origin_key(tenant).seal(key, &value);
+        let headers: [(&str, &[u8]); 1] = [(HEADER, &seal)];
+        let records = [Outgoing {
+            headers: &headers,
+            ..Outgoing::keyed(&topic, key, &value)
+        }];
+        match self.publisher.publish(&records).await.pop() {
+            Some(undelivered) => {
+                tracing::warn!(%tenant, error = %undelivered, "a notice was not published");
+                false
+            }
+            None => true,
+        }
     }
 }
 
@@ -63,10 +104,13 @@ pub fn notices(
     shutdown: Shutdown,
 ) -> (Notices, impl Future<Output = ()> + Send) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    (
-        Notices { sender },
-        publish(publisher, control, service, receiver, shutdown),
-    )
+    let herald = Herald {
+        publisher,
+        control,
+        service,
+    };
+    let publishing = publish(herald.clone(), receiver, shutdown);
+    (Notices { sender, herald }, publishing)
 }
 
 /// What was refused since it was said last.
@@ -80,13 +124,7 @@ struct Count {
 
 type Counts = HashMap<(TenantId, Limit), Count>;
 
-async fn publish(
-    publisher: Publisher,
-    control: ControlConfig,
-    service: &'static str,
-    mut receiver: mpsc::Receiver<LimitMet>,
-    shutdown: Shutdown,
-) {
+async fn publish(herald: Herald, mut receiver: mpsc::Receiver<LimitMet>, shutdown: Shutdown) {
     let mut counts = Counts::new();
     let started = clock::monotonic();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -99,21 +137,8 @@ async fn publish(
             _ = tick.tick() => {}
             () = shutdown.requested() => return,
         }
-        for (tenant, event) in due(&mut counts, service, started.elapsed()) {
-            let mut value = vec![];
-            event.encode(&mut value);
-            let topic = tenant.topic(Stream::Events).to_string();
-            let key = event.subject.as_bytes();
-            // The subject is ours alone, which readers of a tenant's own producers ask about.
-            let seal = control.origin_key(&tenant).seal(key, &value);
-            let headers: [(&str, &[u8]); 1] = [(HEADER, &seal)];
-            let records = [Outgoing {
-                headers: &headers,
-                ..Outgoing::keyed(&topic, key, &value)
-            }];
-            if let Some(undelivered) = publisher.publish(&records).await.pop() {
-                tracing::warn!(%tenant, error = %undelivered, "a notice was not published");
-            }
+        for (tenant, event) in due(&mut counts, herald.service, started.elapsed()) {
+            herald.publish(&tenant, &event).await;
         }
     }
 }
@@ -176,6 +201,50 @@ fn limit_met(service: &str, limit: Limit, count: &Count) -> Event {
         metrics: numbers
             .map(|(name, number)| (name.to_owned(), Decimal::from_int(number)))
             .into(),
+        payload: None,
+    }
+}
+
+fn quota_reached(service: &str, notice: &QuotaNotice, reached: Reached) -> Event {
+    let QuotaNotice {
+        month,
+        percent,
+        quota,
+        ..
+    } = notice;
+    let at = EventTime::from_us(reached.at_us);
+    let number = |number: u64| Decimal::from_int(i64::try_from(number).unwrap_or(i64::MAX));
+    let severity = match *percent >= 100 {
+        true => Severity::Error,
+        false => Severity::Warning,
+    };
+    Event {
+        event_id: format!("pulse:quota:{month}:{percent}:{quota}"),
+        event_type: EventType::SystemEvent,
+        name: Some("quota_reached".into()),
+        occurred_at: at,
+        received_at: at,
+        severity,
+        source: Source {
+            service: service.into(),
+            ..Source::default()
+        },
+        subject: "pulse:limits".into(),
+        sequence: None,
+        title: Some(format!(
+            "{percent} % of the quota of {quota} events a month are used"
+        )),
+        trace_id: None,
+        user_id: None,
+        tags: BTreeMap::from([
+            ("limit".into(), Limit::Month.as_str().into()),
+            ("month".into(), month.to_string()),
+            ("percent".into(), percent.to_string()),
+        ]),
+        metrics: BTreeMap::from([
+            ("events".into(), number(reached.events)),
+            ("quota".into(), number(*quota)),
+        ]),
         payload: None,
     }
 }

@@ -26,6 +26,7 @@ use runtime::clickhouse::ClickHouseConfig;
 use utoipa::OpenApi;
 
 use crate::routes::{Served, served};
+use crate::usage::{Ledger, route as usage_route};
 use failure::QueryError;
 use server::Server;
 
@@ -35,6 +36,7 @@ pub use config::{KEYS, QueryConfig};
 #[derive(Clone)]
 pub struct QueryState {
     server: Server,
+    ledger: Ledger,
     usages: usage::Usages,
 }
 
@@ -46,8 +48,15 @@ impl QueryState {
     pub fn new(clickhouse: &ClickHouseConfig, config: QueryConfig) -> Result<Self, QueryError> {
         Ok(Self {
             server: Server::new(clickhouse, config)?,
+            ledger: Ledger::default(),
             usages: usage::Usages::default(),
         })
+    }
+
+    /// The same with what is counted for good.
+    #[must_use]
+    pub fn with_ledger(self, ledger: Ledger) -> Self {
+        Self { ledger, ..self }
     }
 
     /// The way to the server, for questions that have no route.
@@ -78,7 +87,12 @@ pub fn routes(state: QueryState) -> Vec<Served> {
         served(
             Method::POST,
             "/api/v1/meters/preview",
-            post(preview::route::post_preview).with_state(state),
+            post(preview::route::post_preview).with_state(state.clone()),
+        ),
+        served(
+            Method::GET,
+            "/api/v1/usage",
+            get(usage_route::get_usage).with_state(state),
         ),
     ]
 }
@@ -89,6 +103,7 @@ pub fn routes(state: QueryState) -> Vec<Served> {
     search::get_search,
     search::post_search,
     statistics::get_statistics,
-    preview::route::post_preview
+    preview::route::post_preview,
+    usage_route::get_usage
 ))]
 pub struct Docs;

@@ -82,6 +82,7 @@ pub const TABLE: &[Entry] = &[
         "/api/v1/ingestion/statistics",
         Needs::Key(Scope::Read),
     ),
+    entry("GET", "/api/v1/usage", Needs::Key(Scope::Read)),
     entry("POST", "/v1/traces", Needs::Key(Scope::Ingest)),
     entry("POST", "/v1/logs", Needs::Key(Scope::Ingest)),
     entry("POST", "/api/v1/auth/register/tenant", Needs::Nothing),

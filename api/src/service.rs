@@ -20,6 +20,8 @@ use crate::manage::{self, StoreState};
 use crate::query::{self, QueryConfig, QueryState};
 use crate::server::{self, Bounds};
 use crate::store::{Store, StoreSettings, courier};
+use crate::usage::Ledger;
+use crate::usage::keeper::{Keeper, UsageConfig};
 use crate::{openapi, registry, routes, system};
 
 const LISTEN: Key = Key {
@@ -45,6 +47,7 @@ pub struct ApiConfig {
     intake: IntakeConfig,
     store: StoreSettings,
     query: QueryConfig,
+    usage: UsageConfig,
     listen: SocketAddr,
     operator_listen: SocketAddr,
 }
@@ -57,6 +60,7 @@ impl Settings for ApiConfig {
         let intake = IntakeConfig::read(env);
         let store = StoreSettings::read(env);
         let query = QueryConfig::read(env);
+        let usage = UsageConfig::read(env);
         let listen = env.parse(&LISTEN);
         let operator_listen = env.parse(&OPERATOR_LISTEN);
         Some(Self {
@@ -66,6 +70,7 @@ impl Settings for ApiConfig {
             intake: intake?,
             store: store?,
             query: query?,
+            usage: usage?,
             listen: listen?,
             operator_listen: operator_listen?,
         })
@@ -101,11 +106,21 @@ pub async fn run(config: ApiConfig, service: Service) -> anyhow::Result<()> {
     let brokers = Brokers {
         kafka: &config.kafka,
         control: &config.control,
-        view,
+        view: view.clone(),
     };
     let intake = Intake::open(brokers, &config.intake, keyring.clone(), &service).await?;
+    let ledger = Ledger::of(store.clone());
+    let query = QueryState::new(&config.clickhouse, config.query)?.with_ledger(ledger.clone());
+    let keeper = Keeper {
+        store: store.clone(),
+        ledger,
+        server: query.server().clone(),
+        view,
+        notices: intake.notices().clone(),
+        kafka: config.kafka.clone(),
+    };
+    let keeping = tokio::spawn(keeper.run(config.usage, service.shutdown.clone()));
     let state = StoreState::new(store, &config.store, keyring.clone());
-    let query = QueryState::new(&config.clickhouse, config.query)?;
 
     let mut served = intake.routes();
     served.extend(intake.telemetry_routes());
@@ -130,5 +145,6 @@ pub async fn run(config: ApiConfig, service: Service) -> anyhow::Result<()> {
         ),
     );
     courier.await?;
+    keeping.await?;
     Ok(())
 }

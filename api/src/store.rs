@@ -13,14 +13,15 @@
 //! What can never happen: two processes work on one file ([`database`]); a record is published that
 //! no transaction has committed; a version is given twice; a slug that was deleted is given again.
 //!
-//! Read in this order: [`database`], [`migrations`], [`definitions`], [`people`], [`outbox`],
-//! [`compare`], [`courier`], [`backup`]. Why it is so is in `docs/adr/015`.
+//! Read in this order: [`database`], [`migrations`], [`definitions`], [`people`], [`usage`],
+//! [`outbox`], [`compare`], [`courier`], [`backup`]. Why it is so is in `docs/adr/015`.
 
 pub mod database;
 pub mod migrations;
 
 pub mod definitions;
 pub mod people;
+pub mod usage;
 
 pub mod compare;
 pub mod outbox;

@@ -123,9 +123,35 @@ impl Installation {
     /// # Errors
     /// When the broker does not take it.
     pub async fn define(&self, id: &str, definition: &Definition) -> anyhow::Result<()> {
+        self.define_for(&self.tenant, id, definition).await
+    }
+
+    /// Makes another tenant, without meters.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn add_tenant(&self, id: &str, tenant: Tenant) -> anyhow::Result<TenantId> {
+        let id: TenantId = id.parse()?;
+        let topics = Stream::ALL.map(|stream| TopicSpec::of(&id.topic(stream), &self.kafka));
+        self.admin.ensure(&topics).await?;
+        self.define_for(&id, "self", &Definition::Tenant(tenant))
+            .await?;
+        Ok(id)
+    }
+
+    /// Writes a definition of any tenant's.
+    ///
+    /// # Errors
+    /// When the broker does not take it.
+    pub async fn define_for(
+        &self,
+        tenant: &TenantId,
+        id: &str,
+        definition: &Definition,
+    ) -> anyhow::Result<()> {
         let control = ControlConfig::new(Secret::new(SECRET));
         let writer = ControlWriter::new(&self.kafka, &control)?;
-        put(&writer, &self.tenant, id, definition).await
+        put(&writer, tenant, id, definition).await
     }
 
     /// Starts a program of ours.

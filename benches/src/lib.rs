@@ -4,6 +4,7 @@
 //! A bench prints figures and asserts none: machines differ, and only ratios of one run compare.
 
 pub mod digest;
+pub mod http;
 pub mod installation;
 pub mod process;
 pub mod step;

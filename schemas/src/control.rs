@@ -15,6 +15,7 @@ use crate::meter::Meter;
 use crate::refusal::{DateLimits, EventRules};
 use crate::tier::{IngestOverrides, Tier};
 use crate::time::EventTime;
+use crate::usage::Usage;
 use crate::wire::{DecodeError, Reader, SchemaId, Text, avro, frame, unframe};
 
 /// What kind of thing a control record defines.
@@ -28,11 +29,19 @@ pub enum Kind {
     Meter,
     /// An API key, by its hash.
     Key,
+    /// How much of its month a tenant has used; its id is `self`.
+    Usage,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Tenant, Self::Feed, Self::Meter, Self::Key];
+    pub const ALL: [Self; 5] = [
+        Self::Tenant,
+        Self::Feed,
+        Self::Meter,
+        Self::Key,
+        Self::Usage,
+    ];
 
     /// The middle part of a control key.
     pub const fn as_str(self) -> &'static str {
@@ -41,6 +50,7 @@ impl Kind {
             Self::Feed => "feed",
             Self::Meter => "meter",
             Self::Key => "key",
+            Self::Usage => "usage",
         }
     }
 }
@@ -76,10 +86,8 @@ impl FromStr for ControlKey {
         else {
             return Err(ControlKeyError);
         };
-        let kind = Kind::ALL
-            .into_iter()
-            .find(|k| k.as_str() == kind)
-            .ok_or(ControlKeyError)?;
+        let named = Kind::ALL.into_iter().find(|named| named.as_str() == kind);
+        let kind = named.ok_or(ControlKeyError)?;
         let tenant = tenant.parse().map_err(|_| ControlKeyError)?;
         if id.is_empty() {
             return Err(ControlKeyError);
@@ -363,6 +371,8 @@ pub enum Definition {
     Meter(Meter),
     /// An API key, by its hash.
     Key(ApiKey),
+    /// How much of its month a tenant has used.
+    Usage(Usage),
 }
 
 impl Definition {
@@ -371,26 +381,26 @@ impl Definition {
     /// # Errors
     /// What JSON or the definition's own rules say, with the place.
     pub fn read(kind: Kind, body: &str) -> Result<Self, DefinitionError> {
-        let (definition, faults) = match kind {
+        let (faults, definition) = match kind {
             Kind::Tenant => {
                 let tenant: Tenant = serde_json::from_str(body)?;
-                let faults = tenant.faults();
-                (Self::Tenant(tenant), faults)
+                (tenant.faults(), Self::Tenant(tenant))
             }
             Kind::Feed => {
                 let feed: Feed = serde_json::from_str(body)?;
-                let faults = feed.faults();
-                (Self::Feed(feed), faults)
+                (feed.faults(), Self::Feed(feed))
             }
             Kind::Meter => {
                 let meter: Meter = serde_json::from_str(body)?;
-                let faults = meter.faults();
-                (Self::Meter(meter), faults)
+                (meter.faults(), Self::Meter(meter))
             }
             Kind::Key => {
                 let key: ApiKey = serde_json::from_str(body)?;
-                let faults = key.faults();
-                (Self::Key(key), faults)
+                (key.faults(), Self::Key(key))
+            }
+            Kind::Usage => {
+                let usage: Usage = serde_json::from_str(body)?;
+                (usage.faults(), Self::Usage(usage))
             }
         };
         match faults.is_empty() {
@@ -406,6 +416,7 @@ impl Definition {
             Self::Feed(feed) => serde_json::to_string(feed),
             Self::Meter(meter) => serde_json::to_string(meter),
             Self::Key(key) => serde_json::to_string(key),
+            Self::Usage(usage) => serde_json::to_string(usage),
         }
         .expect("definitions hold nothing that JSON cannot say")
     }
@@ -417,6 +428,7 @@ impl Definition {
             Self::Feed(_) => Kind::Feed,
             Self::Meter(_) => Kind::Meter,
             Self::Key(_) => Kind::Key,
+            Self::Usage(_) => Kind::Usage,
         }
     }
 }

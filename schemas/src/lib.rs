@@ -4,7 +4,7 @@
 //! function here gives the same answer on every machine, today and in a replay next year.
 //!
 //! Read in this order: [`ids`], [`time`], [`decimal`], [`total`], [`event`], [`refusal`],
-//! [`sketch`], [`metric`], [`meter`], [`access`], [`tier`], [`control`], [`wire`].
+//! [`sketch`], [`metric`], [`meter`], [`access`], [`tier`], [`usage`], [`control`], [`wire`].
 
 pub mod ids;
 pub mod murmur2;
@@ -30,3 +30,4 @@ pub mod access;
 pub mod control;
 pub mod meter;
 pub mod tier;
+pub mod usage;

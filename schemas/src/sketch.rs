@@ -9,7 +9,7 @@
 mod distinct;
 mod quantiles;
 
-pub use distinct::Distinct;
+pub use distinct::{Distinct, text_hash};
 pub use quantiles::Quantiles;
 
 /// One of the two kinds.

@@ -11,7 +11,7 @@ use schemas::time::EventTime;
 
 use super::*;
 
-fn caller(key_id: &str, kind: KeyKind, overrides: IngestOverrides) -> Caller {
+pub(super) fn caller(key_id: &str, kind: KeyKind, overrides: IngestOverrides) -> Caller {
     let tenant = control::Tenant {
         ingest: overrides,
         ..control::Tenant::new("Acme")

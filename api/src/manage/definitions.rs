@@ -71,6 +71,7 @@ pub fn read(
         Kind::Feed => Definition::Feed(read_value(fields)?),
         Kind::Tenant => Definition::Tenant(read_value(fields)?),
         Kind::Key => Definition::Key(read_value(fields)?),
+        Kind::Usage => Definition::Usage(read_value(fields)?),
     };
     // What is published is read again by everybody: so the same rules hold here as there.
     match Definition::read(kind, &definition.body()) {
@@ -212,7 +213,7 @@ pub fn shown(status: StatusCode, row: &Row) -> Result<Response, ApiError> {
     let plural = match row.key.kind {
         Kind::Meter => "meters",
         Kind::Feed => "feeds",
-        Kind::Tenant | Kind::Key => return Ok(response),
+        Kind::Tenant | Kind::Key | Kind::Usage => return Ok(response),
     };
     if status == StatusCode::CREATED {
         // An id is made of letters that a path takes as they are.

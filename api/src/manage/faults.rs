@@ -35,6 +35,7 @@ fn fields(kind: Kind) -> &'static [&'static str] {
             "expires_at",
             "events_per_second",
         ],
+        Kind::Usage => &["month", "events", "counted_to_ms"],
     }
 }
 
@@ -50,7 +51,7 @@ fn pointer(kind: Kind, fault: &str) -> String {
         // A condition's fault begins with the event's field that it is about.
         (Kind::Meter, _) => "/filter/all".into(),
         (Kind::Tenant, _) => format!("/limits{pointer}"),
-        (Kind::Feed | Kind::Key, _) => String::new(),
+        (Kind::Feed | Kind::Key | Kind::Usage, _) => String::new(),
     }
 }
 

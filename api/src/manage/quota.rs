@@ -64,7 +64,7 @@ pub fn check_one_more(
         Kind::Meter => ("meters", quotas.meters),
         Kind::Feed => ("feeds", quotas.feeds),
         Kind::Key => ("keys", quotas.keys),
-        Kind::Tenant => return Ok(()),
+        Kind::Tenant | Kind::Usage => return Ok(()),
     };
     if change.live_count(tenant, kind)? >= most {
         let tier = tier.as_str();

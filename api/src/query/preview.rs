@@ -2,18 +2,21 @@
 //!
 //! The filter, the groups and the sums are SQL with values beside it. Whatever is divided, rooted
 //! or rounded is what `schemas::total` makes of exact sums, as in the stream, so a number here is
-//! the stream's to the last digit. What differs is which events are there: the stream leaves out
+//! the stream's to the last digit; and quantiles and distinct counts are read from the stream's own
+//! sketches, made of the same numbers and texts ([`sketches`]). What differs is which events are there: the stream leaves out
 //! those that were late, and here every row counts.
 
 mod cells;
 mod condition;
 pub(super) mod route;
+mod sketches;
 
 use std::collections::BTreeMap;
 
 use schemas::decimal::Decimal;
 use schemas::ids::TenantId;
 use schemas::meter::{Field, Meter, Window, push_label};
+use schemas::sketch::Sketch;
 use schemas::time::EventTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -96,8 +99,11 @@ impl QueryState {
         for window in &meter.windows {
             let room = WINDOWS_MAX + 1 - windows.len();
             let query = question(&session, meter, *window, &cells, range, room);
-            for row in session.rows::<Row>(&query).await? {
-                windows.push(read(meter, *window, &cells, range, row)?);
+            let rows = session.rows::<Row>(&query).await?;
+            let mut sketches = sketches::of_windows(&session, meter, *window, range, &rows).await?;
+            for row in rows {
+                let sketches = sketches.take(&row);
+                windows.push(read(meter, *window, &cells, range, (row, &sketches))?);
             }
             if windows.len() > WINDOWS_MAX {
                 break;
@@ -129,7 +135,7 @@ fn question(
             query.push("SELECT pane_us AS start_us, labels, ");
             cells.write(&mut query, cells::Stage::Whole);
             query.push(" FROM (");
-            samples(&mut query, meter, hop_us, range);
+            samples(&mut query, meter, hop_us, range, None);
             query.push(")");
         }
         // Each event goes into its pane once, and panes into all windows that hold them.
@@ -144,7 +150,7 @@ fn question(
             query.push("SELECT pane_us, labels, ");
             cells.write(&mut query, cells::Stage::Parts);
             query.push(" FROM (");
-            samples(&mut query, meter, hop_us, range);
+            samples(&mut query, meter, hop_us, range, None);
             query.push(") GROUP BY pane_us, labels))");
         }
         Window::Session {
@@ -160,31 +166,52 @@ fn question(
     query
 }
 
-/// Appends a question for a meter's sessions: events are numbered by how many sessions have begun
-/// up to them, in each stretch that no session leaves.
+/// Appends a question for a meter's sessions.
 fn sessions(
     query: &mut TenantQuery,
     meter: &Meter,
     cells: &Cells,
-    (gap_ms, length_max_ms): (i64, i64),
+    lengths_ms: (i64, i64),
     range: Range,
 ) {
     query.push("SELECT min(at_us) AS start_us, max(at_us) AS last_us, labels, ");
     cells.write(query, cells::Stage::Whole);
+    query.push(" FROM (");
+    in_sessions(query, meter, lengths_ms, range, None);
+    query.push(") GROUP BY pane_us, session, labels");
+}
+
+/// Appends a question for the same samples with the number of each one's session: how many have
+/// begun up to it, in each stretch that no session leaves. `lengths_ms` are a session's gap and its
+/// greatest length.
+fn in_sessions(
+    query: &mut TenantQuery,
+    meter: &Meter,
+    (gap_ms, length_max_ms): (i64, i64),
+    range: Range,
+    text: Option<&Field>,
+) {
     // Events of one instant are peers, so they have one number, whichever of them is first.
     query.push(
-        " FROM (SELECT *, sum(begins) OVER (PARTITION BY pane_us, labels ORDER BY at_us \
+        "SELECT *, sum(begins) OVER (PARTITION BY pane_us, labels ORDER BY at_us \
          RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS session FROM (SELECT *, \
          at_us - max(at_us) OVER (PARTITION BY pane_us, labels ORDER BY at_us \
          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) >= ",
     );
     query.value(gap_ms * 1_000).push(" AS begins FROM (");
-    samples(query, meter, length_max_ms * 1_000, range);
-    query.push("))) GROUP BY pane_us, session, labels");
+    samples(query, meter, length_max_ms * 1_000, range, text);
+    query.push("))");
 }
 
-/// Appends a question for the events that the meter counts, as samples of its windows.
-fn samples(query: &mut TenantQuery, meter: &Meter, pane_us: i64, range: Range) {
+/// Appends a question for the events that the meter counts, as samples of its windows, with a text
+/// of each where it is asked for.
+fn samples(
+    query: &mut TenantQuery,
+    meter: &Meter,
+    pane_us: i64,
+    range: Range,
+    text: Option<&Field>,
+) {
     query.push(
         "SELECT toUnixTimestamp64Micro(occurred_at) AS at_us, \
          ifNull(sequence, -9223372036854775808) AS order_in_instant, \
@@ -200,6 +227,18 @@ fn samples(query: &mut TenantQuery, meter: &Meter, pane_us: i64, range: Range) {
     query.push(" AS value");
     number(query, meter.weight.as_ref());
     query.push(" AS weight");
+    for (at, conditions) in cells::gates(meter).into_iter().enumerate() {
+        query.push(", ");
+        condition::all_of(query, conditions);
+        query.push(" AS ").numbered("g", at);
+    }
+    if let Some(field) = text {
+        query.push(", ");
+        condition::text(query, field);
+        query.push(" AS text, ");
+        condition::presence(query, field);
+        query.push(" AS has_text");
+    }
     query.rows_of(Table::Events);
     query.push(" AND occurred_at >= ").instant(range.from);
     query.push(" AND occurred_at < ").instant(range.to);
@@ -226,10 +265,10 @@ fn read(
     window: Window,
     cells: &Cells,
     range: Range,
-    row: Row,
+    (row, sketches): (Row, &[Sketch]),
 ) -> Result<PreviewWindow, QueryError> {
     let results = cells
-        .results(meter, &row.cells)
+        .results(meter, &row.cells, sketches)
         .ok_or_else(|| QueryError::Answer {
             reason: "a cell of a preview is no number".into(),
         })?;

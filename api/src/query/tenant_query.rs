@@ -82,6 +82,12 @@ impl TenantQuery {
         self
     }
 
+    /// Appends the name of the column of that number, `g3` for instance.
+    pub fn numbered(&mut self, name: &'static str, at: usize) -> &mut Self {
+        write!(self.text, "{name}{at}").expect("a string takes all that is written");
+        self
+    }
+
     /// Appends ` FROM <table> WHERE tenant = <the tenant>`; conditions follow with ` AND `.
     pub fn rows_of(&mut self, table: Table) -> &mut Self {
         let source = table.source();

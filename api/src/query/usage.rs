@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 
 use super::QueryState;
 use super::failure::QueryError;
-use super::server::Session;
-use super::tenant_query::Table;
+use crate::problem::ApiError;
+use crate::usage::ledger::{CountError, Used};
 
 /// What a tenant is accounted for.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, ToSchema)]
@@ -29,13 +29,51 @@ pub struct Usage {
 }
 
 impl QueryState {
-    /// What the tenant is accounted for in this month: its rows.
+    /// What the tenant has used of the month that holds `now_ms`, counted now.
     ///
     /// # Errors
     /// When the server does not answer in time, refuses, or there is no place.
-    pub async fn usage(&self, tenant: &TenantId) -> Result<Usage, QueryError> {
-        let session = self.server.session(tenant).await?;
-        self.usages.of(&session, tenant).await
+    pub async fn used(
+        &self,
+        tenant: &TenantId,
+        future_max_ms: i64,
+        now_ms: i64,
+    ) -> Result<Used, CountError> {
+        let (ledger, server) = (&self.ledger, &self.server);
+        ledger.used(server, tenant, future_max_ms, now_ms).await
+    }
+
+    /// The same in short, counted a moment ago where that costs much.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) async fn usage(
+        &self,
+        tenant: &TenantId,
+        future_max_ms: i64,
+    ) -> Result<Usage, CountError> {
+        let (now_ms, began) = (clock::now_ms(), clock::monotonic());
+        let as_of = EventTime::from_ms(now_ms).to_string();
+        if let Some(usage) = self.usages.at(tenant, began, &as_of[..7]) {
+            return Ok(usage);
+        }
+        let used = self.used(tenant, future_max_ms, now_ms).await?;
+        let usage = Usage {
+            month: used.month.to_string(),
+            events: used.events,
+            as_of,
+        };
+        self.usages.keep(tenant, usage.clone(), began);
+        Ok(usage)
+    }
+}
+
+impl From<CountError> for ApiError {
+    fn from(error: CountError) -> Self {
+        match error {
+            CountError::Rows(error) => error.into(),
+            CountError::Store(error) => error.into(),
+        }
     }
 }
 
@@ -66,54 +104,23 @@ const AGAIN_FOR_MAX: Duration = Duration::from_secs(60);
 const KEPT_MAX: usize = 10_000;
 
 impl Usages {
-    /// What the tenant is accounted for in this month, UTC.
-    ///
-    /// An identity belongs to the month in which the log first took it, and its row is that first
-    /// one, so a month that is over does not change any more.
-    ///
-    /// # Errors
-    /// When the server does not answer.
-    pub(super) async fn of(
-        &self,
-        session: &Session,
-        tenant: &TenantId,
-    ) -> Result<Usage, QueryError> {
-        let now = jiff::Timestamp::from_millisecond(clock::now_ms()).unwrap_or_default();
-        let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
-        let month = format!("{:04}-{:02}", today.year(), today.month());
-        let began = clock::monotonic();
-        if let Some((usage, until)) = self.kept().get(tenant)
-            && *until > began
-            && usage.month == month
-        {
-            return Ok(usage.clone());
-        }
-        let mut query = session.query("usage");
-        query.push("SELECT count() AS n").rows_of(Table::Events);
-        query
-            .push(" AND _appended_at >= ")
-            .instant(start_of(today.first_of_month()));
-        let usage = Usage {
-            month,
-            events: one(session.rows(&query).await?)?,
-            as_of: now.to_string(),
-        };
+    fn at(&self, tenant: &TenantId, now: Instant, month: &str) -> Option<Usage> {
+        let kept = self.kept();
+        let (usage, until) = kept.get(tenant)?;
+        (*until > now && usage.month == month).then(|| usage.clone())
+    }
+
+    fn keep(&self, tenant: &TenantId, usage: Usage, began: Instant) {
         let until = clock::monotonic() + (began.elapsed() * AGAIN_FOR).min(AGAIN_FOR_MAX);
         let mut kept = self.kept();
         if kept.len() >= KEPT_MAX {
             kept.clear();
         }
-        kept.insert(tenant.clone(), (usage.clone(), until));
-        Ok(usage)
+        kept.insert(tenant.clone(), (usage, until));
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, (Usage, Instant)>> {
         // A map is never half changed: poisoning cannot have left it wrong.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn start_of(day: jiff::civil::Date) -> EventTime {
-    let midnight = day.to_zoned(jiff::tz::TimeZone::UTC);
-    EventTime::from_ms(midnight.map_or(0, |at| at.timestamp().as_millisecond()))
 }

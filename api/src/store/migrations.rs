@@ -16,10 +16,16 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 1] = [Migration {
-    number: 1,
-    sql: include_str!("migrations/001_definitions.sql"),
-}];
+const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        number: 1,
+        sql: include_str!("migrations/001_definitions.sql"),
+    },
+    Migration {
+        number: 2,
+        sql: include_str!("migrations/002_usage.sql"),
+    },
+];
 
 /// Which steps were applied, and when.
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS migrations (

@@ -3,9 +3,9 @@
 use schemas::decimal::Decimal;
 use schemas::event::{EventType, EventView};
 use schemas::meter::{Field, push_label};
+use schemas::sketch::text_hash;
 use schemas::time::EventTime;
 
-use super::ids::text_hash;
 use super::layout::{Layout, Sample, Units};
 use super::panes::{Panes, Slot};
 use super::series::{CompiledMeter, Entry, NO_SLOT, Run, Series, position};

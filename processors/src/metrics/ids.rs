@@ -7,7 +7,6 @@ use std::hash::Hasher;
 
 use schemas::event::EventView;
 use schemas::time::EventTime;
-use siphasher::sip;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 pub use super::slice::{SLICE_US, Slice, slice_start_us};
@@ -25,15 +24,6 @@ pub fn identity(event: &EventView<'_>) -> u128 {
     hasher.write_i64(event.occurred_at.as_us());
     hasher.write(event.event_id.as_bytes());
     hasher.finish128().as_u128()
-}
-
-/// The hash by which a text is counted among others.
-#[inline]
-pub fn text_hash(text: &[u8]) -> u64 {
-    // A fixed key: the hashes lie in the state and in rows, and must be the same for ever.
-    let mut hasher = sip::SipHasher13::new_with_keys(0x7075_6c73_655f_6964, 0x6469_7374_696e_6374);
-    hasher.write(text);
-    hasher.finish()
 }
 
 /// What a subject remembers; slices by start.

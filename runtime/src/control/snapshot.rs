@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemas::access::ApiKey;
-use schemas::control::{ControlKey, ControlRecord, Definition, Feed, Tenant};
+use schemas::control::{ControlKey, ControlRecord, Definition, Feed, Kind, Tenant};
 use schemas::ids::{Offset, TenantId};
 use schemas::meter::Meter;
 use schemas::time::EventTime;
+use schemas::usage::Usage;
 
 use super::ControlConfig;
 
@@ -33,8 +34,10 @@ pub struct TenantControl {
     pub meters: BTreeMap<String, Defined<Meter>>,
     /// Its API keys, by id.
     pub keys: BTreeMap<String, Defined<ApiKey>>,
-    /// The offset after the last record that changed any of it but its keys, on which no result
-    /// hangs.
+    /// How much of its month it has used, when that was counted last.
+    pub usage: Option<Defined<Usage>>,
+    /// The offset after the last record that changed any of it but its keys and its usage, on which
+    /// no result hangs.
     pub changed_offset: Offset,
 }
 
@@ -98,7 +101,6 @@ impl Control {
 
     /// The definition under a key, if it exists and was not deleted.
     pub fn definition(&self, key: &ControlKey) -> Option<Definition> {
-        use schemas::control::Kind;
         let control = self.tenants.get(&key.tenant)?;
         match key.kind {
             Kind::Tenant => control
@@ -117,6 +119,10 @@ impl Control {
                 .keys
                 .get(&key.id)
                 .map(|defined| Definition::Key(defined.value.clone())),
+            Kind::Usage => control
+                .usage
+                .as_ref()
+                .map(|defined| Definition::Usage(defined.value)),
         }
     }
 
@@ -164,7 +170,7 @@ impl Control {
         self.versions.insert(key.clone(), record.version);
         let tenant = self.tenants.entry(key.tenant.clone()).or_default();
         let tenant = Arc::make_mut(tenant);
-        if key.kind != schemas::control::Kind::Key {
+        if !matches!(key.kind, Kind::Key | Kind::Usage) {
             tenant.changed_offset = offset + 1;
         }
         let defined = Stamp {
@@ -194,7 +200,6 @@ impl Stamp {
 
 impl TenantControl {
     fn replace(&mut self, key: &ControlKey, definition: Option<Definition>, stamp: Stamp) {
-        use schemas::control::Kind;
         match definition {
             Some(Definition::Tenant(tenant)) => self.tenant = Some(stamp.on(tenant)),
             Some(Definition::Feed(feed)) => {
@@ -206,11 +211,13 @@ impl TenantControl {
             Some(Definition::Key(api_key)) => {
                 self.keys.insert(key.id.clone(), stamp.on(api_key));
             }
+            Some(Definition::Usage(usage)) => self.usage = Some(stamp.on(usage)),
             None => match key.kind {
                 Kind::Tenant => self.tenant = None,
                 Kind::Feed => drop(self.feeds.remove(&key.id)),
                 Kind::Meter => drop(self.meters.remove(&key.id)),
                 Kind::Key => drop(self.keys.remove(&key.id)),
+                Kind::Usage => self.usage = None,
             },
         }
     }

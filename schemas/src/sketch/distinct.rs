@@ -7,6 +7,10 @@
 //!
 //! Which form it is hangs on the number of texts alone, so any order gives the same bytes.
 
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
 use super::{DISTINCT_HASHES, DISTINCT_REGISTERS, SketchError};
 
 /// Hashes that are kept as they are.
@@ -32,6 +36,15 @@ impl Default for Distinct {
     fn default() -> Self {
         Self(Form::Hashes(vec![]))
     }
+}
+
+/// The hash by which a text is counted among others.
+#[inline]
+pub fn text_hash(text: &[u8]) -> u64 {
+    // A fixed key: the hashes lie in the state and in rows, and must be the same for ever.
+    let mut hasher = SipHasher13::new_with_keys(0x7075_6c73_655f_6964, 0x6469_7374_696e_6374);
+    hasher.write(text);
+    hasher.finish()
 }
 
 impl Distinct {

@@ -37,6 +37,22 @@ impl Quantiles {
         self.add_count(key_of(value), 1);
     }
 
+    /// Takes so many values of one bucket in, as whoever counted them elsewhere knows them.
+    ///
+    /// # Errors
+    /// When no decimal has a bucket of that key.
+    pub fn add_bucket(&mut self, key: i16, count: u64) -> Result<(), SketchError> {
+        match (-KEY_MAX..=KEY_MAX).contains(&key) {
+            true => self.add_count(key, count),
+            false => {
+                return Err(SketchError::Invalid {
+                    reason: "no decimal has a bucket of that key",
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn add_count(&mut self, key: i16, count: u64) {
         match self.keys.binary_search(&key) {
             Ok(at) => self.counts[at] += count,

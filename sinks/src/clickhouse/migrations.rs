@@ -40,7 +40,7 @@ macro_rules! migration {
 }
 
 /// The schema of this program.
-pub const ALL: [Migration; 7] = [
+pub const ALL: [Migration; 8] = [
     migration!(1, "0001", "events"),
     migration!(2, "0002", "metrics"),
     migration!(3, "0003", "late"),
@@ -48,6 +48,7 @@ pub const ALL: [Migration; 7] = [
     migration!(5, "0005", "candles"),
     migration!(6, "0006", "metric_details"),
     migration!(7, "0007", "search"),
+    migration!(8, "0008", "appended"),
 ];
 
 const JOURNAL: &str = "

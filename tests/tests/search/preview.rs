@@ -8,7 +8,7 @@ use schemas::control::Definition;
 use schemas::decimal::Decimal;
 use schemas::event::{Event, EventType, Severity, Source};
 use schemas::ids::Stream;
-use schemas::meter::{Aggregate, Field, Filter, Function, Meter, Operand, Window};
+use schemas::meter::{Aggregate, Condition, Field, Filter, Function, Meter, Operand, Window};
 use schemas::metric::MetricView;
 use schemas::time::EventTime;
 use tests::topic;
@@ -26,6 +26,50 @@ const FUNCTIONS: [Function; 9] = [
     Function::Vwap,
     Function::Stddev,
 ];
+
+/// What needs conditions, sketches and other results.
+fn newer() -> Vec<Aggregate> {
+    let condition = |text: &str| -> Condition { serde_json::from_str(text).unwrap() };
+    let dear = condition(r#"{"field": "metrics.price", "gt": "0"}"#);
+    let sided = condition(r#"{"field": "tags.side", "exists": true}"#);
+    let skipped = condition(r#"{"field": "name", "eq": "skip"}"#);
+    let ratio = |name: &str, of: [&str; 2]| {
+        Aggregate::new(
+            name,
+            Function::Ratio,
+            Operand::Aggregates(of.map(str::to_owned)),
+        )
+    };
+    let quantile = |name: &str, q: &str, of: Operand| Aggregate {
+        of,
+        ..Aggregate::quantile(name, q.parse().unwrap())
+    };
+    let distinct =
+        |name: &str, field: Field| Aggregate::new(name, Function::Distinct, Operand::Field(field));
+    vec![
+        Aggregate::new("all", Function::Count, Operand::Value),
+        Aggregate::new("dear", Function::Count, Operand::Value).only([dear.clone()]),
+        Aggregate::new("dear sum", Function::Sum, Operand::Weight).only([dear.clone()]),
+        Aggregate::new("dear vwap", Function::Vwap, Operand::Value).only([dear.clone()]),
+        Aggregate::new("dear last", Function::Last, Operand::Value)
+            .only([dear.clone(), sided.clone()]),
+        Aggregate::new("skipped least", Function::Min, Operand::Weight).only([skipped.clone()]),
+        Aggregate::new("skipped spread", Function::Stddev, Operand::Value).only([skipped.clone()]),
+        ratio("dear share", ["dear", "all"]),
+        ratio("of nothing", ["dear sum", "none"]),
+        Aggregate::new("none", Function::Count, Operand::Value)
+            .only([condition(r#"{"field": "name", "eq": "never"}"#)]),
+        quantile("p50", "0.5", Operand::Value),
+        quantile("p99", "0.99", Operand::Value),
+        quantile("least", "0", Operand::Weight),
+        quantile("dear p90", "0.9", Operand::Value).only([dear, sided]),
+        distinct("names", Field::Name),
+        distinct("sides", Field::Tag("side".into())),
+        distinct("users", Field::UserId),
+        distinct("skipping users", Field::UserId).only([skipped]),
+        distinct("errors", Field::Error),
+    ]
+}
 
 /// Every function of both operands.
 fn aggregates() -> Vec<Aggregate> {
@@ -70,7 +114,13 @@ fn meters() -> Vec<(&'static str, Meter)> {
         {"field": "metrics.price", "gt": "-5"}, {"field": "metrics.price", "ne": "3.5"},
         {"field": "source.host", "exists": false}, {"field": "name", "ne": "skip"},
         {"field": "severity", "eq": "info"}, {"field": "source.service", "exists": true}]}"#;
+    let newer = |windows: &[Window]| Meter {
+        aggregates: newer(),
+        ..meter("{}", windows, &[Field::Subject])
+    };
     vec![
+        ("newer", newer(&windows)),
+        ("newer-sessions", newer(&sessions)),
         ("all", meter("{}", &windows, &[Field::Subject])),
         (
             "trades",
@@ -100,7 +150,7 @@ fn events(seed: u64) -> Vec<Event> {
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let start_ms = (runtime::clock::now_ms() - 600_000) / 60_000 * 60_000;
-    (0..2_000)
+    (0..12_000)
         .map(|n| {
             let mut metrics = BTreeMap::new();
             let unit = 10_i128.pow(random.u32(0..34));
@@ -116,7 +166,7 @@ fn events(seed: u64) -> Vec<Event> {
             let side = ["buy", "sell", "a,b=c\\"][random.usize(0..3)];
             Event {
                 event_type: [EventType::Trade, EventType::CustomEvent][random.usize(0..2)],
-                occurred_at: EventTime::from_ms(start_ms + n * 40),
+                occurred_at: EventTime::from_ms(start_ms + n * 6),
                 sequence: random.bool().then(|| random.i64(0..3)),
                 subject: format!("m{}", random.u8(0..3)),
                 name: random.bool().then(|| "skip".into()),
@@ -130,6 +180,10 @@ fn events(seed: u64) -> Vec<Event> {
                     0 => BTreeMap::new(),
                     _ => [("side".into(), side.into())].into(),
                 },
+                // More than are counted exactly, in a minute.
+                user_id: random
+                    .bool()
+                    .then(|| format!("u{}", random.u32(0..100_000))),
                 metrics,
                 ..event(&n.to_string(), 0)
             }

@@ -31,6 +31,7 @@ async fn two_that_start_at_once_make_one_schema() {
         "candles",
         "metric_details",
         "search",
+        "appended",
     ];
     let expect: Vec<_> = names
         .iter()

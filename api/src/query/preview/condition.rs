@@ -16,6 +16,16 @@ pub(super) fn write(query: &mut TenantQuery, filter: &Filter) {
     }
 }
 
+/// Appends whether all of these hold, a number that is 0 or 1.
+pub(super) fn all_of(query: &mut TenantQuery, conditions: &[Condition]) {
+    query.push("(1");
+    for condition in conditions {
+        query.push(" AND ");
+        write_one(query, condition);
+    }
+    query.push(")");
+}
+
 fn write_one(query: &mut TenantQuery, Condition { field, test }: &Condition) {
     let is_number = field.is_number();
     match test {
@@ -71,7 +81,7 @@ fn compares(query: &mut TenantQuery, field: &Field, operator: &'static str, limi
 }
 
 /// Appends whether the event has the field. An absent text of a column is an empty one.
-fn presence(query: &mut TenantQuery, field: &Field) {
+pub(super) fn presence(query: &mut TenantQuery, field: &Field) {
     match field {
         Field::EventType | Field::Severity | Field::Subject | Field::Service => {
             query.push("1");

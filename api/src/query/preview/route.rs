@@ -11,11 +11,11 @@ use schemas::time::EventTime;
 use utoipa::IntoResponses;
 use utoipa::openapi::{RefOr, Response};
 
-use super::{Preview, cells};
+use super::Preview;
 use crate::access::Caller;
 use crate::manage::document::Document;
 use crate::manage::faults::located;
-use crate::problem::{ApiError, FieldFault, problems};
+use crate::problem::{ApiError, problems};
 use crate::query::QueryState;
 use crate::query::range::Range;
 
@@ -49,10 +49,7 @@ pub(in crate::query) async fn post_preview(
     document: Document,
 ) -> Result<Json<Preview>, ApiError> {
     let meter: Meter = document.read()?;
-    let mut faults = located(Kind::Meter, meter.faults());
-    if let Some((at, reason)) = cells::beyond(&meter) {
-        faults.push(FieldFault::new(format!("/aggregates/{at}"), reason));
-    }
+    let faults = located(Kind::Meter, meter.faults());
     if !faults.is_empty() {
         return Err(ApiError::unprocessable(
             "the meter cannot be previewed",

@@ -1,10 +1,10 @@
 //! Any order gives the same, panes merge into windows, and nothing wraps.
 
 use super::*;
-use crate::metrics::ids::text_hash;
 use proptest::prelude::*;
 use schemas::meter::{Aggregate, Field, Filter, Function, Operand, Test, Window};
 use schemas::sketch::Sketch;
+use schemas::sketch::text_hash;
 
 fn meter(functions: &[(Function, Operand)]) -> Meter {
     let aggregate = |(at, (function, of)): (usize, &(Function, Operand))| {
