@@ -108,7 +108,7 @@ fn meters() -> Vec<(&'static str, Meter)> {
         gap_ms,
         length_max_ms,
     };
-    let sessions = [session(300, 86_400_000), session(1_000, 7_000)];
+    let sessions = [session(1_000, 86_400_000), session(3_000, 7_000)];
     let by_side = [Field::Tag("side".into()), Field::Subject];
     let all = r#"{"all": [{"field": "tags.side", "in": ["buy", "x"]},
         {"field": "metrics.price", "gt": "-5"}, {"field": "metrics.price", "ne": "3.5"},
