@@ -132,6 +132,11 @@ impl Session {
         TenantQuery::of(&self.tenant, name)
     }
 
+    /// Whose turn it is.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
     /// By when all has to be answered.
     pub fn deadline(&self) -> Deadline {
         self.deadline

@@ -1,7 +1,10 @@
 //! `GET /api/v1/ingestion/statistics`: how many events of what kind, and what the tenant is
 //! accounted for.
 //!
-//! Every number is one of identities: a row that was inserted twice counts once.
+//! Every number is one of identities: a row that was inserted twice counts once. What is made of
+//! whole minutes is put together of counts that are kept ([`minutes`]).
+
+mod minutes;
 
 use std::collections::BTreeMap;
 
@@ -19,10 +22,12 @@ use super::failure::QueryError;
 use super::given::{Given, Known, Text, invalid};
 use super::range::{Range, RangeTold, asked};
 use super::server::Session;
-use super::tenant_query::Table;
+use super::tenant_query::{Table, TenantQuery};
 use super::usage::{self, Usage};
 use crate::access::Caller;
 use crate::problem::{ApiError, FieldFault, Problem};
+
+pub(super) use minutes::Minutes;
 
 /// Points of a series.
 const POINTS_MAX: i64 = 1_500;
@@ -207,7 +212,10 @@ impl QueryState {
         step_ms: i64,
     ) -> Result<Statistics, QueryError> {
         let session = self.server.session(tenant).await?;
-        let mut statistics = events(&session, range, step_ms).await?;
+        let mut statistics = match self.minutes.counts(&session, range, step_ms).await? {
+            Some(counts) => gather(range, step_ms, counts),
+            None => events(&session, range, step_ms).await?,
+        };
         statistics.late = appended(&session, Table::Late, range).await?;
         statistics.dead_lettered = appended(&session, Table::DeadLetters, range).await?;
         Ok(statistics)
@@ -249,7 +257,7 @@ fn read_step(text: &str) -> Option<i64> {
 }
 
 /// What a count is of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Of {
     Type,
@@ -271,6 +279,23 @@ struct Count {
 
 async fn events(session: &Session, range: Range, step_ms: i64) -> Result<Statistics, QueryError> {
     let mut query = session.query("statistics");
+    grouped(&mut query, step_ms * 1_000, |query| {
+        query.push(" AND occurred_at >= ").instant(range.from);
+        query.push(" AND occurred_at < ").instant(range.to);
+    });
+    query.push(
+        " ((start_us, event_type), (start_us, severity), (start_us, service), (service)) \
+         ORDER BY of, start_us, n DESC, name LIMIT ",
+    );
+    query.value(SERVICES_MAX as i64).push(" BY of, start_us");
+    let counts: Vec<Count> = session.rows(&query).await?;
+    Ok(gather(range, step_ms, counts))
+}
+
+/// Appends a question for counts in steps of events on which some conditions hold; the sets follow
+/// by which they are grouped. Events are gone through once, in groups by what they are, and only
+/// those once for each set.
+fn grouped(query: &mut TenantQuery, step_us: i64, conditions: impl FnOnce(&mut TenantQuery)) {
     query.push(
         "SELECT multiIf(grouping(event_type) = 0, 'type', grouping(severity) = 0, 'severity', \
          grouping(start_us) = 0, 'service', 'service_in_all') AS of, start_us, \
@@ -279,21 +304,13 @@ async fn events(session: &Session, range: Range, step_ms: i64) -> Result<Statist
          max(own_last_us) AS last_us FROM (SELECT event_type, severity, service, \
          at_us - positiveModulo(at_us, ",
     );
-    // Events are gone through once, in groups by what they are, and only those four times.
-    query.value(step_ms * 1_000).push(
+    query.value(step_us).push(
         ") AS start_us, count() AS own, min(at_us) AS own_first_us, max(at_us) AS own_last_us \
          FROM (SELECT event_type, severity, service, toUnixTimestamp64Micro(occurred_at) AS at_us",
     );
     query.rows_of(Table::Events);
-    query.push(" AND occurred_at >= ").instant(range.from);
-    query.push(" AND occurred_at < ").instant(range.to);
-    query.push(
-        ") GROUP BY start_us, event_type, severity, service) GROUP BY GROUPING SETS ((start_us, event_type), (start_us, severity), \
-         (start_us, service), (service)) ORDER BY of, start_us, n DESC, name LIMIT ",
-    );
-    query.value(SERVICES_MAX as i64).push(" BY of, start_us");
-    let counts: Vec<Count> = session.rows(&query).await?;
-    Ok(gather(range, step_ms, counts))
+    conditions(query);
+    query.push(") GROUP BY start_us, event_type, severity, service) GROUP BY GROUPING SETS");
 }
 
 fn gather(range: Range, step_ms: i64, counts: Vec<Count>) -> Statistics {

@@ -8,6 +8,7 @@ use schemas::wire::Text;
 use serde_json::{Value, json};
 use tests::{eventually, tables};
 
+use crate::desk::Client;
 use crate::{Desk, event};
 
 const STATISTICS: &str = "/api/v1/ingestion/statistics";
@@ -78,6 +79,56 @@ async fn events_are_counted_once_by_type_service_severity_and_step() {
         (&json!(1), &json!(1))
     );
     assert_eq!(told["late"], 0);
+}
+
+/// What is made of kept minutes, and the same counted whole.
+async fn assert_same(client: &Client, total: usize) {
+    let asked = async |step: &str| {
+        let (status, told) = client.get(STATISTICS, &[("step", step)]).await;
+        assert_eq!(status, 200, "{told}");
+        told
+    };
+    let (kept, whole) = (asked("1m").await, asked("61s").await);
+    assert_eq!(kept["total"], json!(total), "{kept}");
+    for name in ["by_type", "by_service", "by_severity", "first", "last"] {
+        assert_eq!(kept[name], whole[name], "{name}");
+    }
+    let steps = kept["series"].as_array().unwrap();
+    let sum: u64 = steps
+        .iter()
+        .map(|step| step["total"].as_u64().unwrap())
+        .sum();
+    assert_eq!(sum, total as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_of_minutes_is_what_is_counted_whole_whatever_comes_when() {
+    let desk = Desk::open().await;
+    let acme = desk.client("acme").await;
+    let seed = 3;
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut sent: Vec<Event> = vec![];
+    for round in 0..8 {
+        // Late ones and new ones, of many subjects and so of all partitions, or of one alone.
+        let mut events: Vec<Event> = (0..200)
+            .map(|n| Event {
+                subject: format!("user-{}", if round < 2 { 1 } else { random.u8(0..50) }),
+                event_type: [EventType::CustomEvent, EventType::UserAction][random.usize(0..2)],
+                ..event(&format!("{round}-{n}"), random.i64(0..20 * 3_600_000))
+            })
+            .collect();
+        for event in &mut events {
+            event.source.service = format!("s{}", random.u8(0..70));
+        }
+        sent.extend(events.iter().cloned());
+        // Repeats of what came before.
+        let repeated = (0..50).map(|_| sent[random.usize(0..sent.len())].clone());
+        events.extend(repeated);
+        desk.publish(&acme, &events, sent.len() as u64).await;
+        assert_same(&acme, sent.len()).await;
+        assert_same(&acme, sent.len()).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
