@@ -220,7 +220,7 @@ impl Place {
             _ => json!({
                 "id": name, "group_by": ["subject"],
                 "windows": [{"kind": "tumbling", "width_ms": 1_000}],
-                "aggregates": [{"name": "calls", "function": "count"}],
+                "aggregates": [{"name": "requests", "function": "count"}],
             }),
         };
         let made = self.make(path, &self.own.key, &body).await;
