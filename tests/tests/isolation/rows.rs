@@ -131,10 +131,10 @@ const MANY: &str = r#"[{"event_id": "{x}", "event_type": "custom_event", "name":
     "timestamp": "2026-01-02T03:04:05Z", "source": {"service": "table"}}]"#;
 const METER: &str = r#"{"filter": {"event_type": "api_call"}, "group_by": ["subject"],
     "windows": [{"kind": "tumbling", "width_ms": 1000}],
-    "aggregates": [{"name": "calls", "function": "count"}]}"#;
+    "aggregates": [{"name": "n", "function": "count"}]}"#;
 const NEW_METER: &str = r#"{"id": "{x}", "filter": {"event_type": "api_call"},
     "group_by": ["subject"], "windows": [{"kind": "tumbling", "width_ms": 1000}],
-    "aggregates": [{"name": "calls", "function": "count"}]}"#;
+    "aggregates": [{"name": "n", "function": "count"}]}"#;
 const PREVIEW: &str = r#"{"filter": {"all": [{"field": "subject", "eq": "{x}"}]},
     "group_by": ["subject"], "windows": [{"kind": "tumbling", "width_ms": 60000}],
     "aggregates": [{"name": "events", "function": "count"}]}"#;
