@@ -38,6 +38,7 @@ pub struct QueryState {
     server: Server,
     ledger: Ledger,
     usages: usage::Usages,
+    minutes: statistics::Minutes,
 }
 
 impl QueryState {
@@ -50,6 +51,7 @@ impl QueryState {
             server: Server::new(clickhouse, config)?,
             ledger: Ledger::default(),
             usages: usage::Usages::default(),
+            minutes: statistics::Minutes::default(),
         })
     }
 

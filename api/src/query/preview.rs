@@ -3,8 +3,8 @@
 //! The filter, the groups and the sums are SQL with values beside it. Whatever is divided, rooted
 //! or rounded is what `schemas::total` makes of exact sums, as in the stream, so a number here is
 //! the stream's to the last digit; and quantiles and distinct counts are read from the stream's own
-//! sketches, made of the same numbers and texts ([`sketches`]). What differs is which events are there: the stream leaves out
-//! those that were late, and here every row counts.
+//! sketches, made of the same numbers and texts ([`sketches`]). What differs is which events are
+//! there: the stream leaves out those that were late, and here every row counts.
 
 mod cells;
 mod condition;

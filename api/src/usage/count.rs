@@ -3,8 +3,8 @@
 //! No `FINAL`: that would merge all of a tenant's rows to tell of the newest. What was appended
 //! since an instant may repeat what was appended before it. An event is appended `future_max`
 //! before its own time at the earliest, so all rows of an identity that is dated behind
-//! `since - LOOKBACK` lie behind `since - LOOKBACK - future_max`, and one question for the rows from
-//! there on sees them all.
+//! `since - LOOKBACK` lie behind `since - LOOKBACK - future_max`, and one question for the rows
+//! from there on sees them all.
 //! Those that are dated further back, which are few or somebody's history, are looked up by their
 //! key.
 

@@ -181,8 +181,8 @@ fn question(
 }
 
 /// Appends how many values each bucket has, as far as the samples: what `schemas::sketch` computes
-/// of a value's highest bit and the six below it. A logarithm of a number that is as good as a power
-/// of two may be one off.
+/// of a value's highest bit and the six below it. A logarithm of a number that is as good as a
+/// power of two may be one off.
 fn bucket<'a>(query: &'a mut TenantQuery, number: &'static str) -> &'a mut TenantQuery {
     query.push("SELECT pane_us, labels, bucket, count() AS n FROM (SELECT pane_us, labels, ");
     query.push("abs(assumeNotNull(");
