@@ -310,6 +310,10 @@ impl Entry {
 
 /// When the last event of each session was, by its start; takes no memory where there are none.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::box_collection,
+    reason = "a word in every run, and not three: most are of no sessions"
+)]
 pub struct Lasts(Option<Box<BTreeMap<i64, i64>>>);
 
 impl Lasts {
