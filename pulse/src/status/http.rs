@@ -102,7 +102,7 @@ pub async fn fetch(
     };
     let head = String::from_utf8_lossy(&held[..head_end]).into_owned();
     let mut body = held.split_off(head_end + 4);
-    if !head.split(' ').nth(1).is_some_and(|status| status == "200") {
+    if head.split(' ').nth(1).is_none_or(|status| status != "200") {
         let mut rest = stream.take(ANSWER_BYTES_MAX);
         tokio::time::timeout(PIECE_WAIT, rest.read_to_end(&mut body)).await??;
         let text = format!("{head}\r\n\r\n{}", String::from_utf8_lossy(&body));

@@ -71,6 +71,9 @@ struct Names {
     numbers: HashMap<Arc<str>, u32>,
 }
 
+/// How many events, by what is counted and its name's number.
+type Tally = HashMap<(Of, u32), u64>;
+
 /// Events of a minute: how many by what they are.
 #[derive(Clone, Default)]
 struct Minute {
@@ -323,13 +326,13 @@ impl Names {
         minutes: impl Iterator<Item = (&'a i64, &'a Minute)>,
         step_us: i64,
     ) -> Vec<Count> {
-        let mut steps: BTreeMap<i64, (HashMap<(Of, u32), u64>, (i64, i64))> = BTreeMap::new();
-        let mut services: HashMap<(Of, u32), u64> = HashMap::new();
+        let mut steps: BTreeMap<i64, (Tally, (i64, i64))> = BTreeMap::new();
+        let mut services = Tally::new();
         for (start_us, minute) in minutes {
             let Some((first, last)) = minute.span else {
                 continue;
             };
-            let new = || (HashMap::new(), (first, last));
+            let new = || (Tally::new(), (first, last));
             let (counts, span) = steps.entry(floor(*start_us, step_us)).or_insert_with(new);
             *span = (span.0.min(first), span.1.max(last));
             for (of, name, n) in &minute.counts {
@@ -353,7 +356,7 @@ impl Names {
         told: &mut Vec<Count>,
         start_us: i64,
         (first_us, last_us): (i64, i64),
-        counts: HashMap<(Of, u32), u64>,
+        counts: Tally,
     ) {
         let count = |((of, name), n): ((Of, u32), u64)| Count {
             of,
