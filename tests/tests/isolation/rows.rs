@@ -183,6 +183,7 @@ pub(crate) const ROWS: &[Row] = &[
         .about(About::Event, SEARCH)
         .sends(r#"{"event_id": "{x}", "from": "{from}", "to": "{to}"}"#),
     row("GET", "/api/v1/ingestion/statistics", API),
+    row("GET", "/api/v1/usage", API),
     // What is defined.
     row("GET", KEYS, API).about(About::Key, "/api/v1/auth/keys?after={x}"),
     row("POST", KEYS, API).sends(NEW_KEY).answers(201, 201),
