@@ -23,7 +23,8 @@ pub struct PostedEvent {
     /// Unique in the tenant; a retry carries the same one, and the same `timestamp`.
     #[schema(min_length = 1, max_length = 256)]
     event_id: Option<String>,
-    /// `api_call`, `user_action`, `error_event`, `system_event`, `custom_event`, `trade` or `quote`.
+    /// `api_call`, `user_action`, `error_event`, `system_event`, `custom_event`, `trade` or
+    /// `quote`.
     #[schema(
         pattern = "^(api_call|user_action|error_event|system_event|custom_event|trade|quote)$"
     )]

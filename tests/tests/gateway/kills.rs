@@ -156,12 +156,14 @@ fn report(told: &Told, kills: &str, slowest: Duration) {
 /// What was told to be safe is there once, and nothing is late.
 async fn check(installation: &Installation, tenant: &TenantId, told: &Told) {
     let sent = told.safe.len() as u64;
+    // A limit that the load met is told by an event of the platform's.
+    let own = format!("tenant = '{tenant}' AND event_type != 'system_event'");
     eventually(
         "every event that was told to be safe is a row",
         async || {
             let rows = tables::rows(
                 installation,
-                &format!("SELECT count() AS n FROM events WHERE tenant = '{tenant}'"),
+                &format!("SELECT count() AS n FROM events WHERE {own}"),
             )
             .await;
             let rows = rows[0]["n"].as_u64().unwrap();
@@ -174,7 +176,7 @@ async fn check(installation: &Installation, tenant: &TenantId, told: &Told) {
     .await;
     let ids = tables::rows(
         installation,
-        &format!("SELECT event_id FROM events WHERE tenant = '{tenant}'"),
+        &format!("SELECT event_id FROM events WHERE {own}"),
     )
     .await;
     let ids: BTreeSet<String> = ids

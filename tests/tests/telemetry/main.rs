@@ -1,5 +1,5 @@
-//! A service with OpenTelemetry's own SDK and stock instrumentation, given an endpoint and a header:
-//! its requests, errors and p95 are there.
+//! A service with OpenTelemetry's own SDK and stock instrumentation, which is given an endpoint and
+//! a header: its requests, errors and p95 are there.
 #![allow(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails where it stands"
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tests::servers::Api;
 use tests::{Installation, eventually, http, python, tables};
 
 /// What a user of the SDK sets, and nothing else.
@@ -20,6 +21,38 @@ fn environment(address: &str, key: &str) -> Vec<(&'static str, String)> {
         ("OTEL_METRICS_EXPORTER", "none".into()),
         ("OTEL_SERVICE_NAME", "shop".into()),
     ]
+}
+
+/// A tenant's first key.
+async fn register(api: &Api) -> String {
+    let tenant = json!({
+        "name": "Acme",
+        "slug": "acme",
+        "owner_email": "ann@acme.example",
+        "owner_password": "correct horse battery staple",
+    });
+    let path = "/api/v1/auth/register/tenant";
+    let made = http::post(&api.address, path, "", &tenant).await.unwrap();
+    made.json()["api_key"].as_str().unwrap().to_owned()
+}
+
+/// Runs the shop with what `opentelemetry-instrument` puts around a program, to its end.
+async fn serve(environment: Vec<(&'static str, String)>) {
+    let python = python::python("python-opentelemetry", include_str!("requirements.txt")).await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/telemetry");
+    let instrument = "from opentelemetry.instrumentation.auto_instrumentation import run; run()";
+    let mut shop = Command::new(&python);
+    shop.args(["-c", instrument])
+        .arg(&python)
+        .arg(folder.join("shop.py"))
+        .envs(environment);
+    let output = tokio::task::spawn_blocking(move || shop.output());
+    let output = output.await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{complaint}");
+    assert!(said.contains("served"), "{said}");
+    assert!(!complaint.contains("Failed to export"), "{complaint}");
 }
 
 /// Requests, errors and p95 in ms of the shop's routes over all windows of 10 s.
@@ -40,29 +73,8 @@ async fn a_service_with_stock_instrumentation_shows_its_requests_errors_and_p95(
     installation.role("pulse-metrics", "0", &[]).await;
     installation.role("pulse-clickhouse", "0", &[]).await;
     let api = installation.api(&[]).await;
-    let tenant = json!({
-        "name": "Acme",
-        "slug": "acme",
-        "owner_email": "ann@acme.example",
-        "owner_password": "correct horse battery staple",
-    });
-    let register = "/api/v1/auth/register/tenant";
-    let made = http::post(&api.address, register, "", &tenant).await;
-    let key = made.unwrap().json()["api_key"].as_str().unwrap().to_owned();
-
-    let python = python::python("python-opentelemetry", include_str!("requirements.txt")).await;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/telemetry");
-    let mut shop = Command::new(python.with_file_name("opentelemetry-instrument"));
-    shop.arg(&python)
-        .arg(folder.join("shop.py"))
-        .envs(environment(&api.address, &key));
-    let output = tokio::task::spawn_blocking(move || shop.output());
-    let output = output.await.unwrap().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}{complaint}");
-    assert!(said.contains("served"), "{said}");
-    assert!(!complaint.contains("Failed to export"), "{complaint}");
+    let key = register(&api).await;
+    serve(environment(&api.address, &key)).await;
 
     // Each request is a span of the server's and one of the client's; each error has a log record.
     let path = "/api/v1/ingestion/events/search?service=shop&limit=500";
