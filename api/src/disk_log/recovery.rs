@@ -79,17 +79,20 @@ pub(super) fn open(folder: &Path) -> Result<Opened, OpenError> {
     }
     let noted = noted.unwrap_or_default();
     let newest = indexes.last().copied().unwrap_or(0);
+    // The newest first: the last that can be used is the one whose end a crash may have left, and
+    // whose entries nothing behind it counts.
     let mut segments = vec![];
-    for index in indexes {
+    for index in indexes.into_iter().rev() {
         let path = folder.join(segment::name(index));
         if index < noted.index {
             // Settled; the process ended before it was deleted.
             std::fs::remove_file(&path).map_err(of)?;
         } else {
-            let is_last = index == newest;
+            let is_last = segments.is_empty();
             segments.extend(examine(&path, index, is_last).map_err(|error| error.at(&path))?);
         }
     }
+    segments.reverse();
     number_through(&mut segments, noted);
     let position = match segments.first() {
         Some(first) if first.index == noted.index => Position {

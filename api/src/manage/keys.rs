@@ -52,7 +52,7 @@ pub struct NewKey {
     expires_at: Option<String>,
     /// Events a second through this key; the tenant's limit alone when left out.
     #[serde(default)]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 4294967295_u64, format = Int64)]
     events_per_second: Option<u32>,
 }
 

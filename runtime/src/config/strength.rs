@@ -103,7 +103,7 @@ mod tests {
         check("pulsestream-secret", Some("everybody"));
         check("PulseStream-Control-Secret-2026!", Some("everybody"));
         check("change-me-secret-change-it", Some("everybody"));
-        check("0123456789abcdef0123456789", Some("again and again"));
+        check("0123456789abcdef0123456789", Some("everybody"));
         check("0123456789abcdef-secret", Some("everybody"));
         check("qwertyuiop1234567890", Some("everybody"));
         check("correct horse battery staple", Some("everybody"));

@@ -199,7 +199,7 @@ mod tests {
         // A hole, as two processes may leave it that were both killed.
         assert_eq!(
             missing(&journal(3)[1..], &ALL).unwrap(),
-            [ALL[0], ALL[3], ALL[4], ALL[5], ALL[6]]
+            [&ALL[..1], &ALL[3..]].concat()
         );
     }
 

@@ -21,7 +21,8 @@ const SAME_PLACE_MAX: usize = 3;
 /// How long one record may take to come.
 const READ_WAIT: Duration = Duration::from_secs(10);
 
-/// Fills in the examples' identities: from the record, or from the row where there is no record.
+/// Fills in the examples' identities, from the record, or from the row where there is no record, and
+/// puts them in their order.
 pub(super) async fn name_keys(
     report: &mut TenantReport,
     kafka: &KafkaConfig,
@@ -42,6 +43,10 @@ pub(super) async fn name_keys(
                 (None, None) => String::new(),
             };
         }
+        // Rows come in no order of their own: one state of things makes one report.
+        report
+            .examples
+            .sort_by(|one, other| one.identity.cmp(&other.identity));
     }
     Ok(())
 }

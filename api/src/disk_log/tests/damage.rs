@@ -94,6 +94,29 @@ fn wherever_the_end_is_cut_off_whole_requests_are_left() {
     }
 }
 
+/// A process that dies while it begins a segment leaves a file without a head; what stands in the
+/// segment before it waits all the same.
+#[tokio::test]
+async fn a_segment_without_a_head_hides_nothing_that_stands_before_it() {
+    for length in [0, 3, segment::HEAD_BYTES as usize] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = small(&folder);
+        let log = open(&config);
+        append(&log, &["a", "b"]).await.unwrap();
+        drop(log);
+        let last = segments(&config).pop().unwrap();
+        let name = last.file_name().unwrap().to_str().unwrap();
+        let index = segment::index_of(name).unwrap();
+        let begun = config.folder.join(segment::name(index + 1));
+        std::fs::write(begun, vec![0; length]).unwrap();
+        let log = open(&config);
+        assert_eq!(log.depth().entry_count, 2, "{length} bytes");
+        append(&log, &["c"]).await.unwrap();
+        let published = drained(&log, |_| Outcome::Published).await;
+        assert_eq!(published, ["a", "b", "c"], "{length} bytes");
+    }
+}
+
 #[test]
 fn damage_costs_the_entries_that_it_hits_and_no_other() {
     let seed = fastrand::u64(..);
