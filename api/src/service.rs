@@ -19,7 +19,7 @@ use crate::intake::{Brokers, Intake, IntakeConfig};
 use crate::manage::{self, StoreState};
 use crate::query::{self, QueryConfig, QueryState};
 use crate::server::{self, Bounds};
-use crate::store::{Store, StoreSettings, courier};
+use crate::store::{Store, StoreSettings, courier, streams};
 use crate::{openapi, registry, routes, system};
 
 const LISTEN: Key = Key {
@@ -88,6 +88,7 @@ pub async fn run(config: ApiConfig, service: Service) -> anyhow::Result<()> {
     let Some(view) = ControlView::open(&config.kafka, &config.control, &service).await? else {
         return Ok(());
     };
+    tokio::spawn(streams::ensure(store.clone(), service.clone()));
     let keyring = Keyring::of(&view.snapshot());
     tokio::spawn(
         keyring

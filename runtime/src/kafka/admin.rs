@@ -127,7 +127,8 @@ impl TopicSpec {
             Stream::Events | Stream::Metrics => spec.kept(7 * 24 * HOUR_MS),
             Stream::Books => spec.kept(HOUR_MS).set("segment.ms", 600_000),
             Stream::MetricsOpen => spec.kept(HOUR_MS).set("segment.ms", 600_000),
-            Stream::MetricsState => spec.compacted(),
+            Stream::MetricsPartials => spec.kept(3 * 24 * HOUR_MS),
+            Stream::MetricsState | Stream::MetricsPartialsState => spec.compacted(),
             Stream::Late | Stream::DeadLetters => spec
                 .kept(30 * 24 * HOUR_MS)
                 .set("max.message.bytes", ENVELOPE_BYTES_MAX),
@@ -175,9 +176,12 @@ impl TopicSpec {
 /// How many partitions a stream has: many for those whose work is shared out, one for the others.
 pub fn partition_count(stream: Stream, kafka: &KafkaConfig) -> i32 {
     match stream {
-        Stream::Events | Stream::Metrics | Stream::MetricsOpen | Stream::MetricsState => {
-            kafka.partition_count
-        }
+        Stream::Events
+        | Stream::Metrics
+        | Stream::MetricsOpen
+        | Stream::MetricsState
+        | Stream::MetricsPartials
+        | Stream::MetricsPartialsState => kafka.partition_count,
         Stream::Books | Stream::Late | Stream::DeadLetters => 1,
     }
 }
