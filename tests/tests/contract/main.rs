@@ -65,13 +65,16 @@ async fn nothing_that_is_drawn_gets_an_answer_that_is_not_described() {
     let requirements = include_str!("requirements.txt");
     let python = python::python("python-schemathesis", requirements).await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/contract");
+    let scratch = tempfile::tempdir().unwrap();
     let seconds = if is_soak() { "1200" } else { "60" };
     let seed = fastrand::u32(..).to_string();
     println!("seed {seed}");
     let address = format!("http://{}", api.address);
     let mut command = Command::new(python);
     command
-        .current_dir(&folder)
+        // It leaves what it found where it runs.
+        .current_dir(scratch.path())
+        .env("PYTHONPATH", &folder)
         .args(["-m", "schemathesis.cli"])
         .args(["run", &format!("{address}/api/v1/openapi.json")])
         .args(["--url", &address, "--checks", CHECKS])
