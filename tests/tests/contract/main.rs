@@ -66,8 +66,12 @@ async fn nothing_that_is_drawn_gets_an_answer_that_is_not_described() {
     let python = python::python("python-schemathesis", requirements).await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/contract");
     let scratch = tempfile::tempdir().unwrap();
-    let seconds = if is_soak() { "1200" } else { "60" };
-    let seed = fastrand::u32(..).to_string();
+    // A long run looks where none has looked; a short one says whether a change broke something.
+    let (seconds, seed) = match is_soak() {
+        true => ("1200", fastrand::u32(..)),
+        false => ("60", 1),
+    };
+    let seed = seed.to_string();
     println!("seed {seed}");
     let address = format!("http://{}", api.address);
     let mut command = Command::new(python);
