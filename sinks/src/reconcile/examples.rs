@@ -21,8 +21,8 @@ const SAME_PLACE_MAX: usize = 3;
 /// How long one record may take to come.
 const READ_WAIT: Duration = Duration::from_secs(10);
 
-/// Fills in the examples' identities, from the record, or from the row where there is no record, and
-/// puts them in their order.
+/// Fills in the examples' identities, from the record, or from the row where there is no record,
+/// and puts them in their order.
 pub(super) async fn name_keys(
     report: &mut TenantReport,
     kafka: &KafkaConfig,
