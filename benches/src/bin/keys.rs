@@ -11,7 +11,8 @@ use api::access::{Keyring, secret};
 use runtime::config::Secret;
 use runtime::control::{Control, ControlConfig};
 use schemas::access::{ApiKey, KeyKind, Scope};
-use schemas::control::{ControlKey, ControlRecord, Definition, Kind};
+use schemas::control::{ControlKey, ControlRecord, Definition, Kind, Tenant};
+use schemas::ids::TenantId;
 use schemas::time::EventTime;
 use schemas::wire::Text;
 
@@ -54,11 +55,16 @@ fn define(
     at: usize,
     text: &str,
 ) -> anyhow::Result<()> {
-    let key = ControlKey {
-        tenant: format!("tenant-{}", at / KEYS_OF_EACH).parse()?,
-        kind: Kind::Key,
-        id: format!("key-{}", at % KEYS_OF_EACH),
-    };
+    let tenant: TenantId = format!("tenant-{}", at / KEYS_OF_EACH).parse()?;
+    if at.is_multiple_of(KEYS_OF_EACH) {
+        let definition = Definition::Tenant(Tenant::new(tenant.as_str()));
+        apply(
+            control,
+            config,
+            (&tenant, Kind::Tenant, "self"),
+            &definition,
+        )?;
+    }
     let definition = Definition::Key(ApiKey {
         name: "bench".into(),
         kind: KeyKind::Secret,
@@ -68,6 +74,22 @@ fn define(
         expires_at_ms: None,
         events_per_second: None,
     });
+    let id = format!("key-{}", at % KEYS_OF_EACH);
+    apply(control, config, (&tenant, Kind::Key, &id), &definition)
+}
+
+/// Takes a definition in as it comes from the topic.
+fn apply(
+    control: &mut Control,
+    config: &ControlConfig,
+    (tenant, kind, id): (&TenantId, Kind, &str),
+    definition: &Definition,
+) -> anyhow::Result<()> {
+    let key = ControlKey {
+        tenant: tenant.clone(),
+        kind,
+        id: id.into(),
+    };
     let body = definition.body();
     let mut record = ControlRecord {
         version: 1,
@@ -80,8 +102,7 @@ fn define(
     record.mac = &mac;
     let mut value = vec![];
     record.encode(&mut value);
-    let offset = i64::try_from(at)?;
-    let taken = control.apply(config, offset, Some(key.as_bytes()), Some(&value));
+    let taken = control.apply(config, 0, Some(key.as_bytes()), Some(&value));
     taken.ok().context("a record of ours")?;
     Ok(())
 }
