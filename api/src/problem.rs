@@ -206,17 +206,28 @@ impl IntoResponse for ApiError {
 
 /// Problems with these statuses, for the description of a route.
 pub(crate) fn problems(statuses: &[u16]) -> BTreeMap<String, RefOr<Described>> {
-    let response = |status: &u16| {
-        let status = StatusCode::from_u16(*status).expect("a status of the lists above");
-        let words = status.canonical_reason().unwrap_or("A problem.");
+    let words = |status: &u16| {
+        let status = StatusCode::from_u16(*status).expect("a status of the routes' lists");
+        (
+            status.as_u16(),
+            status.canonical_reason().unwrap_or("A problem."),
+        )
+    };
+    let with_words: Vec<_> = statuses.iter().map(words).collect();
+    problems_because(&with_words)
+}
+
+/// The same, each with what it means there.
+pub(crate) fn problems_because(meanings: &[(u16, &str)]) -> BTreeMap<String, RefOr<Described>> {
+    let response = |(status, meaning): &(u16, &str)| {
         let content = Content::new(Some(Ref::from_schema_name("Problem")));
         let response = ResponseBuilder::new()
-            .description(words)
+            .description(*meaning)
             .content(PROBLEM_JSON, content)
             .build();
-        (status.as_str().to_owned(), RefOr::T(response))
+        (status.to_string(), RefOr::T(response))
     };
-    statuses.iter().map(response).collect()
+    meanings.iter().map(response).collect()
 }
 
 #[cfg(test)]

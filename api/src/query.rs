@@ -9,6 +9,7 @@
 //! not in the answer ([`failure`]).
 
 pub mod config;
+pub(crate) mod docs;
 pub mod failure;
 pub mod given;
 pub mod places;

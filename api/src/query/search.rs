@@ -23,10 +23,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::QueryState;
+use super::docs::{Posted, Queried};
 use super::given::{Given, Known, invalid};
 use super::range::{Asked, Range, RangeTold, asked};
 use crate::access::Caller;
-use crate::problem::{ApiError, FieldFault, Problem};
+use crate::problem::{ApiError, FieldFault};
 use cursor::{Cursor, Position};
 use filter::Filter;
 
@@ -100,54 +101,7 @@ struct Search {
     ),
     responses(
         (status = 200, description = "A page of events", body = SearchAnswer),
-        (
-            status = 400,
-            description = "The query cannot be read, or the cursor is none of this question's",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 401,
-            description = "No key, or nobody's",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 403,
-            description = "A key without the scope `read`",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 422,
-            description = "A parameter is unknown or cannot be used",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 429,
-            description = "The tenant has as many questions under way as it may",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 500,
-            description = "A fault of ours",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 503,
-            description = "The store of events cannot be read now",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 504,
-            description = "The answer took longer than it may",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
+        Queried,
     )
 )]
 pub async fn get_search(
@@ -204,72 +158,7 @@ pub struct SearchBody {
     request_body(content = Option<SearchBody>, content_type = "application/json"),
     responses(
         (status = 200, description = "A page of events", body = SearchAnswer),
-        (
-            status = 400,
-            description = "The body is not JSON, or the cursor is none of this question's",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 401,
-            description = "No key, or nobody's",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 403,
-            description = "A key without the scope `read`",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 408,
-            description = "The body did not come in time",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 413,
-            description = "The body is larger than 64 KiB",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 415,
-            description = "The body is not application/json as it is",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 422,
-            description = "A parameter is unknown or cannot be used",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 429,
-            description = "The tenant has as many questions under way as it may",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 500,
-            description = "A fault of ours",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 503,
-            description = "The store of events cannot be read now",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 504,
-            description = "The answer took longer than it may",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
+        Posted,
     )
 )]
 pub async fn post_search(

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::QueryState;
+use super::docs::Queried;
 use super::failure::QueryError;
 use super::given::{Given, Known, Text, invalid};
 use super::range::{Range, RangeTold, asked};
@@ -25,7 +26,7 @@ use super::server::Session;
 use super::tenant_query::{Table, TenantQuery};
 use super::usage::{self, Usage};
 use crate::access::Caller;
-use crate::problem::{ApiError, FieldFault, Problem};
+use crate::problem::{ApiError, FieldFault};
 
 pub(super) use minutes::Minutes;
 
@@ -130,54 +131,7 @@ pub struct Statistics {
     ),
     responses(
         (status = 200, description = "What there is", body = Statistics),
-        (
-            status = 400,
-            description = "The query cannot be read",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 401,
-            description = "No key, or nobody's",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 403,
-            description = "A key without the scope `read`",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 422,
-            description = "A parameter is unknown or cannot be used",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 429,
-            description = "The tenant has as many questions under way as it may",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 500,
-            description = "A fault of ours",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 503,
-            description = "The store of events cannot be read now",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 504,
-            description = "The answer took longer than it may",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
+        Queried,
     )
 )]
 pub async fn get_statistics(

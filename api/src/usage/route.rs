@@ -9,8 +9,9 @@ use utoipa::ToSchema;
 
 use super::ledger::Used;
 use crate::access::Caller;
-use crate::problem::{ApiError, Problem};
+use crate::problem::ApiError;
 use crate::query::QueryState;
+use crate::query::docs::Plain;
 
 /// What a tenant has used of the month.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
@@ -49,30 +50,7 @@ pub struct DailyUsage {
     tag = "events",
     responses(
         (status = 200, description = "The month so far", body = MonthlyUsage),
-        (
-            status = 429,
-            description = "The tenant has as many questions under way as it may",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 500,
-            description = "A fault of ours",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 503,
-            description = "The store of events cannot be read now",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 504,
-            description = "The answer took longer than it may",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
+        Plain,
     )
 )]
 pub async fn get_usage(
