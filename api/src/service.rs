@@ -19,7 +19,7 @@ use crate::intake::{Brokers, Intake, IntakeConfig};
 use crate::manage::{self, StoreState};
 use crate::query::{self, QueryConfig, QueryState};
 use crate::server::{self, Bounds};
-use crate::store::{Store, StoreSettings, courier};
+use crate::store::{Store, StoreSettings, courier, streams};
 use crate::usage::Ledger;
 use crate::usage::keeper::{Keeper, UsageConfig};
 use crate::{openapi, registry, routes, system};
@@ -97,6 +97,7 @@ pub async fn run(config: ApiConfig, service: Service) -> anyhow::Result<()> {
     let Some(view) = view else {
         return Ok(());
     };
+    tokio::spawn(streams::ensure(store.clone(), service.clone()));
     let keyring = Keyring::of(&view.snapshot());
     tokio::spawn(
         keyring

@@ -27,6 +27,7 @@ pub mod compare;
 pub mod outbox;
 
 pub mod courier;
+pub mod streams;
 
 pub mod backup;
 

@@ -140,9 +140,10 @@ impl Health {
     }
 }
 
-/// Keeps the check `group` true: a member that owns nothing may be well, one that the group has
-/// lost is not, and nobody else would notice.
+/// Keeps a check true, `group` mostly: a member that owns nothing may be well, one that the group
+/// has lost is not, and nobody else would notice.
 pub struct Membership {
+    check: &'static str,
     health: Health,
     again: Deadline,
     /// When partitions that wait for their positions are worth a word.
@@ -152,8 +153,14 @@ pub struct Membership {
 impl Membership {
     /// Registers the check.
     pub fn watch(health: &Health) -> Self {
-        health.register("group");
+        Self::watch_as(health, "group")
+    }
+
+    /// The same under a name of its own, for a process that is in several groups.
+    pub fn watch_as(health: &Health, check: &'static str) -> Self {
+        health.register(check);
         Self {
+            check,
             health: health.clone(),
             again: Deadline::after(Duration::ZERO),
             patience: None,
@@ -176,12 +183,13 @@ impl Membership {
         let Standing::In { read, waiting } = standing else {
             self.patience = None;
             let reason = "joins the group: no partition is read meanwhile";
-            self.health.set("group", Condition::NotReady(reason.into()));
+            self.health
+                .set(self.check, Condition::NotReady(reason.into()));
             return;
         };
         if waiting == 0 {
             self.patience = None;
-            self.health.set("group", Condition::Ready);
+            self.health.set(self.check, Condition::Ready);
             return;
         }
         let patience = self
@@ -193,7 +201,7 @@ impl Membership {
                 0 => Condition::NotReady(reason),
                 _ => Condition::Warning(reason),
             };
-            self.health.set("group", condition);
+            self.health.set(self.check, condition);
         }
     }
 }

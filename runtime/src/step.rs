@@ -338,7 +338,14 @@ pub trait Step: Sized {
     /// When `advance` will next do something, if no record comes before; `None` for never.
     fn due_at(&self) -> Option<BrokerTime>;
 
-    /// Puts what changed since the last call on the state stream, as records of its partition.
+    /// When the step would like to be told the time, though nothing is due by then: asked for where
+    /// the log has been read to its end, and never makes a clock that moves far stop on its way.
+    fn tells_at(&self) -> Option<BrokerTime> {
+        None
+    }
+
+    /// Puts what changed since the last call on the state stream, as records of its partition, and
+    /// before that on others what it would have to write down otherwise.
     fn drain_changes(&mut self, changes: &mut Output);
 
     /// Changed keys and ids that wait for a flush, roughly.

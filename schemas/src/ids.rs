@@ -99,6 +99,11 @@ pub enum Stream {
     MetricsOpen,
     /// State of the metrics step, compacted.
     MetricsState,
+    /// Sums of meters whose groups do not hold the subject, keyed by meter and group, and the
+    /// clocks of the partitions that they come from.
+    MetricsPartials,
+    /// State of the step that adds these sums up, compacted.
+    MetricsPartialsState,
     /// Events that came after their stream had moved on.
     Late,
     /// Records that nobody could use, with the reason.
@@ -107,12 +112,14 @@ pub enum Stream {
 
 impl Stream {
     /// Every stream, in the order in which a tenant's topics are made.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Events,
         Self::Books,
         Self::Metrics,
         Self::MetricsOpen,
         Self::MetricsState,
+        Self::MetricsPartials,
+        Self::MetricsPartialsState,
         Self::Late,
         Self::DeadLetters,
     ];
@@ -125,6 +132,8 @@ impl Stream {
             Self::Metrics => "metrics",
             Self::MetricsOpen => "metrics.open",
             Self::MetricsState => "metrics.state",
+            Self::MetricsPartials => "metrics.partials",
+            Self::MetricsPartialsState => "metrics.partials.state",
             Self::Late => "late",
             Self::DeadLetters => "dead-letters",
         }

@@ -47,7 +47,8 @@ pub struct Meter {
     /// The weight of `vwap`, and what an aggregate may be `of` instead of the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<Field>,
-    /// What makes a group. It holds the subject: such a meter is computed where its events lie.
+    /// What makes a group. A meter whose groups hold the subject is computed where its events lie,
+    /// and any other in two steps.
     pub group_by: Vec<Field>,
     /// The windows, each computed on its own.
     pub windows: Vec<Window>,
@@ -126,6 +127,19 @@ impl Window {
 }
 
 impl Meter {
+    /// True when events of several partitions belong to one group, so that one step adds up what
+    /// lies in each of them, and a second one puts that together.
+    pub fn is_two_step(&self) -> bool {
+        !self.group_by.contains(&Field::Subject)
+    }
+
+    /// The longest stretch that each of its windows consists of a whole number of: the first step
+    /// of two adds up by these.
+    pub fn piece_ms(&self) -> i64 {
+        let panes = self.windows.iter().map(|window| window.pane_ms());
+        panes.fold(0, gcd).max(1)
+    }
+
     /// The aggregates that the meter's sketches are named after: those that are read from a sketch
     /// which no aggregate before them is read from.
     pub fn sketches(&self) -> Vec<&Aggregate> {
@@ -137,6 +151,13 @@ impl Meter {
             }
         }
         firsts
+    }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    match b {
+        0 => a,
+        b => gcd(b, a % b),
     }
 }
 

@@ -24,6 +24,10 @@ pub fn metrics() -> Vec<(&'static str, &'static [Metric])> {
     parts.extend([
         ("Coinbase", connectors::telemetry::METRICS),
         ("Metrics", processors::metrics::figures::METRICS),
+        (
+            "Metrics of two steps",
+            processors::metrics::totals::figures::METRICS,
+        ),
         ("ClickHouse sink", sinks::clickhouse::figures::METRICS),
     ]);
     parts.extend(api::metrics());

@@ -19,6 +19,18 @@ pub struct Definitions {
 }
 
 impl Definitions {
+    /// The meters that are computed where their events lie.
+    pub fn one_step(&self) -> impl Iterator<Item = &NamedMeter> {
+        let meters = self.meters.iter();
+        meters.filter(|named| !named.meter.is_two_step())
+    }
+
+    /// The meters whose groups have events in several partitions.
+    pub fn two_step(&self) -> impl Iterator<Item = &NamedMeter> {
+        let meters = self.meters.iter();
+        meters.filter(|named| named.meter.is_two_step())
+    }
+
     /// What events are held to.
     pub fn event_rules(&self) -> EventRules {
         EventRules {

@@ -14,18 +14,35 @@ use schemas::wire::Text;
 use runtime::step::{Incoming, Output};
 
 use super::layout::Layout;
+use super::partial::Sum;
 use super::series::{CompiledMeter, Entry, RunSpec, Series};
 use super::takeover::Whole;
+
+/// Whose window is written.
+#[derive(Clone, Copy)]
+pub(super) struct Whose<'a> {
+    /// The meter.
+    pub(super) meter: &'a CompiledMeter,
+    /// Which of its windows.
+    pub(super) run: usize,
+    /// The group's canonical text.
+    pub(super) group: &'a str,
+    /// The values of the meter's group-by.
+    pub(super) values: &'a [Box<str>],
+    /// The first instant behind a session.
+    pub(super) session_end: Option<EventTime>,
+}
 
 /// Writes a window: fired to `metrics`, open to `metrics.open`.
 pub(super) fn metric(
     out: &mut Output,
-    (meter, run, series): (&CompiledMeter, usize, &Series),
+    whose: Whose<'_>,
     entry: &Entry,
     cells: &Whole,
     results: &mut Vec<Option<Decimal>>,
 ) {
-    let spec = &meter.runs[run];
+    let Whose { meter, group, .. } = whose;
+    let spec = &meter.runs[whose.run];
     let is_final = entry.has_fired();
     let stream = if is_final {
         Stream::Metrics
@@ -41,7 +58,7 @@ pub(super) fn metric(
     let head = MetricHead {
         meter: &meter.id,
         meter_version: meter.version,
-        group: &series.group,
+        group,
         window: Span::starting(EventTime::from_us(entry.start_us), width),
         window_ms: width.as_ms(),
         is_final,
@@ -51,19 +68,17 @@ pub(super) fn metric(
         overflow,
         event_count: Layout::event_count(&cells.words),
     };
-    let lasts = &series.runs[run].lasts;
-    let end_us = spec.end_us(lasts, entry.start_us);
-    let labels = meter.label_names.iter().zip(series.values.iter());
+    let labels = meter.label_names.iter().zip(whose.values);
     let values = meter.meter.aggregates.iter().zip(results.iter());
     out.put(
         stream,
         None,
-        |key| metric_key(key, &meter.id, &series.group),
+        |key| metric_key(key, &meter.id, group),
         |value| {
             let labels = labels.map(|(name, value)| (&**name, &**value));
             let values = values.map(|(aggregate, value)| (aggregate.name.as_str(), *value));
             // An open window is told of for its values alone.
-            if (cells.sketches.is_empty() && !spec.is_session()) || !is_final {
+            if (cells.sketches.is_empty() && whose.session_end.is_none()) || !is_final {
                 return metric::encode(value, &head, labels, values);
             }
             let encode = |sketch: &Sketch| {
@@ -74,7 +89,7 @@ pub(super) fn metric(
             let sketches: Vec<Vec<u8>> = cells.sketches.iter().map(encode).collect();
             let names = meter.sketch_names.iter().map(|name| &**name);
             let detail = Detail {
-                window_end: spec.is_session().then_some(EventTime::from_us(end_us)),
+                window_end: whose.session_end,
                 sketches: names.zip(sketches.iter().map(Vec::as_slice)),
             };
             metric::encode_detailed(value, &head, labels, values, detail);
@@ -115,7 +130,7 @@ pub(super) fn retraction(
 }
 
 /// The key of a group's metrics: `meter/group`.
-fn metric_key(key: &mut Vec<u8>, meter: &str, group: &str) {
+pub(super) fn metric_key(key: &mut Vec<u8>, meter: &str, group: &str) {
     key.extend_from_slice(meter.as_bytes());
     key.push(b'/');
     key.extend_from_slice(group.as_bytes());
@@ -146,6 +161,40 @@ pub(super) fn late(
         Stream::Late,
         None,
         |key| key.extend_from_slice(subject),
+        |value| late.encode(value),
+    );
+}
+
+/// Writes a sum that came too late, whole, with its meter, group and count.
+pub(super) fn late_sum(
+    out: &mut Output,
+    (topic, partition): (&str, i32),
+    record: &Incoming<'_>,
+    (sum, group): (&Sum<'_>, &str),
+    limit_at: EventTime,
+) {
+    let mut subject = vec![];
+    metric_key(&mut subject, sum.meter, group);
+    let (subject, count) = (
+        String::from_utf8_lossy(&subject),
+        sum.event_count.to_string(),
+    );
+    let late = Late {
+        topic: Text::new(topic),
+        partition,
+        offset: record.offset,
+        appended_at: record.appended_at,
+        event_id: Text::new(&count),
+        event_type: Text::new("partial"),
+        subject: Text::new(&subject),
+        occurred_at: EventTime::from_us(sum.start_us),
+        limit_at,
+        event: record.value.unwrap_or_default(),
+    };
+    out.put(
+        Stream::Late,
+        None,
+        |key| key.extend_from_slice(subject.as_bytes()),
         |value| late.encode(value),
     );
 }

@@ -249,7 +249,16 @@ impl MetricsStep {
         let series = &self.series[key.series as usize];
         let run = usize::from(key.run);
         whole.fill((meter, series), run, &entry, &self.panes);
-        emit::metric(out, (meter, run, series), &entry, whole, results);
+        let spec = &meter.runs[run];
+        let end_us = || spec.end_us(&series.runs[run].lasts, key.start_us);
+        let whose = emit::Whose {
+            meter,
+            run,
+            group: &series.group,
+            values: &series.values,
+            session_end: spec.is_session().then(|| EventTime::from_us(end_us())),
+        };
+        emit::metric(out, whose, &entry, whole, results);
     }
 
     /// Drops the windows and identities that no event in time can concern any more.

@@ -332,7 +332,7 @@ fn look_at_windows(
 
 /// What an event brings to a meter's windows.
 #[inline]
-fn sample(meter: &CompiledMeter, event: &EventView<'_>) -> Sample {
+pub(super) fn sample(meter: &CompiledMeter, event: &EventView<'_>) -> Sample {
     let fields = [meter.meter.value.as_ref(), meter.meter.weight.as_ref()];
     let [value, weight] = Field::numbers(fields, event);
     let squared = |number: Option<Decimal>, needed: bool| {
@@ -359,7 +359,11 @@ fn sample(meter: &CompiledMeter, event: &EventView<'_>) -> Sample {
 
 /// The hashes of the texts that a meter's aggregates are distinct of.
 #[inline]
-fn hash_texts(meter: &CompiledMeter, event: &EventView<'_>, hashes: &mut Vec<Option<u64>>) {
+pub(super) fn hash_texts(
+    meter: &CompiledMeter,
+    event: &EventView<'_>,
+    hashes: &mut Vec<Option<u64>>,
+) {
     if meter.texts.is_empty() {
         return;
     }

@@ -9,26 +9,32 @@ use super::firing::let_go;
 use super::panes::{Kind, Panes};
 use super::series::{Beginning, CompiledMeter, Series};
 use super::step::{Gone, MetricsStep, WindowKey, is_short};
+use schemas::time::EventTime;
 
 impl MetricsStep {
     /// Takes definitions into force, beside or instead of those that are.
     pub(super) fn install(&mut self, definitions: &Definitions) {
         let keeps = |meter: &CompiledMeter| {
             let same = |m: &NamedMeter| *m.id == *meter.id && m.version == meter.version;
-            definitions.meters.iter().any(same)
+            definitions.one_step().any(same)
         };
         let meters = self.meters.iter();
         let dropped = meters.filter_map(|(at, meter)| (!keeps(meter)).then_some(at));
         for at in dropped.collect::<Vec<_>>() {
             self.drop_meter(at);
         }
-        for named in &definitions.meters {
+        for named in definitions.one_step() {
             if self.meters.find(&named.id, named.version).is_none() {
                 let subject_count = self.subjects.len() as u32;
                 let at = self.now;
                 self.add_meter(named, Beginning { subject_count, at });
             }
         }
+        let seen = || self.subjects.clocks.iter().map(|clock| clock.seen).max();
+        let now = self.now.as_event_time();
+        self.split.install(definitions, || {
+            seen().map_or(EventTime::MIN, |seen| seen.min(now))
+        });
         self.definitions = definitions.clone();
         self.index_meters();
     }

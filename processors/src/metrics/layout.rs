@@ -288,6 +288,12 @@ impl Layout {
         }));
     }
 
+    /// True for the place of a carry that [`Self::fold`] may hand out.
+    pub fn has_carry(&self, word: u16) -> bool {
+        let word = word & !(UNPAIRED_LOW | UNPAIRED_HIGH);
+        self.all_cells().any(|cell| cell.word() == word)
+    }
+
     /// Events in a window.
     #[inline]
     pub fn event_count(words: &[u64]) -> u64 {

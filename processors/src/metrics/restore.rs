@@ -15,13 +15,9 @@ use super::panes::{Kind, Packed, Panes, Slot};
 use super::series::{Beginning, Entry, NO_SLOT, Run, RunSpec, Series, position};
 use super::state::{
     FORMAT, MeterName, PACKED, PARTIAL, Restored, SESSION, SKETCHED, TOUCHED, UNPACKED_FORMAT,
-    number, parse_window_key, read_sketches, wrong,
+    number, other_length, parse_window_key, read_sketches, wrong,
 };
 use super::step::{MetricsStep, WindowKey, is_short};
-
-fn other_length() -> StateError {
-    StateError::new("cells of another length")
-}
 
 /// Where a group's meter stands among those that were named.
 fn name_index(names: &mut Vec<MeterName>, id: &str, version: i64) -> Result<u16, StateError> {
@@ -37,7 +33,7 @@ fn name_index(names: &mut Vec<MeterName>, id: &str, version: i64) -> Result<u16,
     u16::try_from(index).map_err(|_| StateError::new("more meters than can be"))
 }
 
-fn read_carries(r: &mut Reader<'_>) -> Result<Vec<Carry>, StateError> {
+pub(super) fn read_carries(r: &mut Reader<'_>) -> Result<Vec<Carry>, StateError> {
     let count = r.long("carries").map_err(wrong)?;
     let mut carries: Vec<Carry> = vec![];
     for _ in 0..count {
@@ -105,6 +101,7 @@ impl MetricsStep {
             [b'i', rest @ ..] => self.restore_ids(rest, body),
             [b'm', id @ ..] => self.restore_meter(id, body),
             [b'n'] => self.restore_counts(body),
+            [b'a'] => self.split.restore(body),
             _ => Err(StateError::new("a key of another format")),
         }
     }
@@ -365,7 +362,7 @@ impl MetricsStep {
     /// Binds what was restored together, and checks that nothing is missing.
     pub(super) fn build_derived(&mut self, definitions: &Definitions) -> Result<(), StateError> {
         let Restored { meters, names, .. } = std::mem::take(&mut self.restored);
-        for named in &definitions.meters {
+        for named in definitions.one_step() {
             let known = meters
                 .get(named.id.as_str())
                 .filter(|(v, _)| *v == named.version);

@@ -1,4 +1,5 @@
-//! The metrics process: one worker thread over every tenant's events.
+//! The metrics process: one worker thread over every tenant's events, and one over the sums of
+//! meters of two steps.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,15 +11,19 @@ use runtime::fate::{Backoff, Fate};
 use runtime::health::{Condition, Membership};
 use runtime::kafka::{GroupSettings, KafkaConfig, TransactionalSettings};
 use runtime::service::Service;
+use runtime::step::Step;
 use runtime::task::{
     DefinitionSource, KafkaLog, KafkaLogSettings, LogError, Report, Turn, Worker, WorkerSettings,
 };
 use runtime::watchdog::Watchdog;
+use schemas::control::Limits;
 use schemas::ids::{Offset, TenantId};
 
 use super::definitions::{Definitions, NamedMeter};
 use super::figures::Figures;
 use super::step::MetricsStep;
+use super::totals::TotalsStep;
+use super::totals::figures::TotalFigures;
 
 const GROUP: Key = Key {
     name: "PULSE_METRICS_GROUP",
@@ -129,6 +134,26 @@ impl DefinitionSource<Definitions> for ControlSource {
     }
 }
 
+/// The limits of the control view: what meters there are, the second step hears from the first.
+#[derive(Clone)]
+struct LimitSource(ControlSource);
+
+impl DefinitionSource<Limits> for LimitSource {
+    fn offset(&self) -> Offset {
+        self.0.offset()
+    }
+
+    fn tenants(&self) -> BTreeSet<TenantId> {
+        self.0.tenants()
+    }
+
+    fn of(&self, tenant: &TenantId) -> Option<Limits> {
+        let control = self.0.0.snapshot();
+        let tenant = control.tenant(tenant)?.tenant.as_ref()?;
+        Some(tenant.value.limits)
+    }
+}
+
 /// Runs until the service is told to stop; then what was read is committed, or left to a successor
 /// where the brokers do not take it in time.
 ///
@@ -138,124 +163,172 @@ pub async fn run(config: MetricsConfig, service: Service) -> anyhow::Result<()> 
     service
         .health
         .watch_kafka(&config.kafka, &service.shutdown)?;
-    service.health.register(CHECK);
-    let membership = Membership::watch(&service.health);
+    let events = Task::new("metrics", "group", &service);
+    let partials = Task::new("totals", "totals group", &service);
     let Some(control) = ControlView::open(&config.kafka, &config.control, &service).await? else {
         return Ok(());
     };
-    let report = Arc::new(Mutex::new(Arc::new(Mutex::new(Report::default()))));
-    let (ended, has_ended) = tokio::sync::oneshot::channel();
-    let (thread_service, thread_report) = (service.clone(), Arc::clone(&report));
-    std::thread::Builder::new()
-        .name("metrics".into())
-        .spawn(move || {
-            let result = work(
-                &config,
-                &ControlSource(control),
-                &thread_service,
-                membership,
-                &thread_report,
-            );
-            // Nobody waits any more when the process is being torn down.
-            let _ = ended.send(result);
-        })?;
+    let source = ControlSource(control);
+    let totals = MetricsConfig {
+        group: format!("{}-totals", config.group),
+        ..config.clone()
+    };
+    let (reports, more) = (events.report(), partials.report());
+    let events = events.start::<MetricsStep, _>(config, source.clone(), &service)?;
+    let partials = partials.start::<TotalsStep, _>(totals, LimitSource(source), &service)?;
     let mut figures = Figures::register(&service.metrics);
-    let mut has_ended = std::pin::pin!(has_ended);
+    let mut total_figures = TotalFigures::register(&service.metrics);
+    // Whichever fails first ends the process.
+    let mut ended = std::pin::pin!(async { tokio::try_join!(ended(events), ended(partials)) });
     let mut interval = tokio::time::interval(Duration::from_millis(250));
     loop {
         tokio::select! {
-            result = &mut has_ended => return Ok(result??),
-            _ = interval.tick() => tell(&report, &mut figures, &service),
+            result = &mut ended => return result.map(|((), ())| ()),
+            _ = interval.tick() => {
+                figures.show(&tell("metrics", &reports, &service));
+                total_figures.show(&tell("totals", &more, &service));
+            }
         }
     }
 }
 
-const CHECK: &str = "metrics";
+type Ended = tokio::sync::oneshot::Receiver<Result<(), LogError>>;
+
+async fn ended(task: Ended) -> anyhow::Result<()> {
+    Ok(task.await??)
+}
 
 /// No single call takes longer, whatever the transaction's timeout: opening a reader, learning its
 /// end and waiting for its first record.
 const WATCHDOG_MIN: Duration = Duration::from_secs(60);
 
-type SharedReport = Mutex<Arc<Mutex<Report>>>;
+type SharedReport = Arc<Mutex<Arc<Mutex<Report>>>>;
 
-/// Copies what the worker says of itself to the metrics and the health check.
-fn tell(report: &SharedReport, figures: &mut Figures, service: &Service) {
+/// Copies what a worker says of itself to the health check, and gives it.
+fn tell(check: &'static str, report: &SharedReport, service: &Service) -> Report {
     let report = Arc::clone(&report.lock().unwrap_or_else(PoisonError::into_inner));
     let report = report
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
-    figures.show(&report);
     let waiting = report
         .waiting
         .iter()
         .next()
         .map(|(_, reason)| reason.clone());
     service.health.set(
-        CHECK,
-        match report.trouble.or(waiting) {
+        check,
+        match report.trouble.clone().or(waiting) {
             Some(reason) => Condition::NotReady(reason),
             None => Condition::Ready,
         },
     );
+    report
 }
 
-/// The thread: opens the log, for as long as it takes, and turns until told to stop.
-fn work(
-    config: &MetricsConfig,
-    source: &ControlSource,
-    service: &Service,
-    mut membership: Membership,
-    report: &SharedReport,
-) -> Result<(), LogError> {
-    let Some(log) = open(config, service)? else {
-        return Ok(());
-    };
-    let limit = WATCHDOG_MIN.max(config.transaction_timeout * 4);
-    let watchdog = Watchdog::start(limit);
-    let log = log.watched_by(watchdog.clone(), Watchdog::start(limit));
-    let seed = fastrand::u64(..);
-    let mut worker: Worker<MetricsStep, _, _> =
-        Worker::new(log, source.clone(), config.worker, seed);
-    *report.lock().unwrap_or_else(PoisonError::into_inner) = worker.report();
-    while !service.shutdown.is_requested() {
-        watchdog.pending();
-        let turn = worker.turn()?;
-        watchdog.settled();
-        membership.look(worker.log_mut().member());
-        if let Turn::Idle(wait_ms) = turn {
-            runtime::task::Log::wait(worker.log_mut(), wait_ms);
+/// One of the two steps, in a thread of its own.
+struct Task {
+    /// The thread, and the health check.
+    name: &'static str,
+    membership: Membership,
+    report: SharedReport,
+}
+
+impl Task {
+    fn new(name: &'static str, group: &'static str, service: &Service) -> Self {
+        service.health.register(name);
+        Self {
+            name,
+            membership: Membership::watch_as(&service.health, group),
+            report: SharedReport::default(),
         }
     }
-    worker.finish()
-}
 
-/// Opens the log; `None` when told to stop before it was there.
-fn open(
-    config: &MetricsConfig,
-    service: &Service,
-) -> Result<Option<KafkaLog<MetricsStep>>, LogError> {
-    let member = service.member();
-    let settings = KafkaLogSettings {
-        group: GroupSettings::new(&config.group, &member, config.session_timeout),
-        transactional: TransactionalSettings::new(
-            &format!("{}-{member}", config.group),
-            config.transaction_timeout,
-        ),
-        control: config.control.clone(),
-    };
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-    while !service.shutdown.is_requested() {
-        match KafkaLog::open(&config.kafka, &settings) {
-            Ok(log) => return Ok(Some(log)),
-            Err(error) if error.fate == Fate::Halt => return Err(error),
-            Err(error) => {
-                service
-                    .health
-                    .set(CHECK, Condition::NotReady(error.to_string()));
-                service.shutdown.wait_at_most(backoff.next_wait());
+    fn report(&self) -> SharedReport {
+        Arc::clone(&self.report)
+    }
+
+    /// Starts the thread; what it ends with is told.
+    fn start<S, D>(
+        self,
+        config: MetricsConfig,
+        source: D,
+        service: &Service,
+    ) -> std::io::Result<Ended>
+    where
+        S: Step + 'static,
+        D: DefinitionSource<S::Definitions> + Send + 'static,
+    {
+        let (told, ended) = tokio::sync::oneshot::channel();
+        let service = service.clone();
+        let thread = std::thread::Builder::new().name(self.name.into());
+        thread.spawn(move || {
+            // Nobody waits any more when the process is being torn down.
+            let _ = told.send(self.work::<S, D>(&config, source, &service));
+        })?;
+        Ok(ended)
+    }
+
+    /// Opens the log, for as long as it takes, and turns until told to stop.
+    fn work<S, D>(
+        mut self,
+        config: &MetricsConfig,
+        source: D,
+        service: &Service,
+    ) -> Result<(), LogError>
+    where
+        S: Step,
+        D: DefinitionSource<S::Definitions>,
+    {
+        let Some(log) = self.open::<S>(config, service)? else {
+            return Ok(());
+        };
+        let limit = WATCHDOG_MIN.max(config.transaction_timeout * 4);
+        let watchdog = Watchdog::start(limit);
+        let log = log.watched_by(watchdog.clone(), Watchdog::start(limit));
+        let seed = fastrand::u64(..);
+        let mut worker: Worker<S, _, _> = Worker::new(log, source, config.worker, seed);
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = worker.report();
+        while !service.shutdown.is_requested() {
+            watchdog.pending();
+            let turn = worker.turn()?;
+            watchdog.settled();
+            self.membership.look(worker.log_mut().member());
+            if let Turn::Idle(wait_ms) = turn {
+                runtime::task::Log::wait(worker.log_mut(), wait_ms);
             }
         }
+        worker.finish()
     }
-    Ok(None)
+
+    /// Opens the log; `None` when told to stop before it was there.
+    fn open<S: Step>(
+        &self,
+        config: &MetricsConfig,
+        service: &Service,
+    ) -> Result<Option<KafkaLog<S>>, LogError> {
+        let member = service.member();
+        let settings = KafkaLogSettings {
+            group: GroupSettings::new(&config.group, &member, config.session_timeout),
+            transactional: TransactionalSettings::new(
+                &format!("{}-{member}", config.group),
+                config.transaction_timeout,
+            ),
+            control: config.control.clone(),
+        };
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        while !service.shutdown.is_requested() {
+            match KafkaLog::open(&config.kafka, &settings) {
+                Ok(log) => return Ok(Some(log)),
+                Err(error) if error.fate == Fate::Halt => return Err(error),
+                Err(error) => {
+                    service
+                        .health
+                        .set(self.name, Condition::NotReady(error.to_string()));
+                    service.shutdown.wait_at_most(backoff.next_wait());
+                }
+            }
+        }
+        Ok(None)
+    }
 }

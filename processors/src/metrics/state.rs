@@ -9,6 +9,7 @@
 //! | `i` subject start chunk | identities of a slice, 16 bytes each |
 //! | `m` meter | version, subjects that were there before it, the clock when it began |
 //! | `n` | the five counts |
+//! | `a` | the meters of two steps that the second one has been told of: id and version |
 //!
 //! Cells lie packed where they can be, behind their number of words, and a flag says so; else their
 //! words lie there as they are. Sketches come where a flag says so: of quantiles the buckets, each
@@ -28,6 +29,7 @@ use super::layout::Carry;
 use super::panes::Packed;
 use super::series::{Beginning, NO_SLOT, position};
 use super::step::{Gone, MetricsStep, WindowKey};
+use super::takeover::Whole;
 
 /// First byte of each value; another one is another format.
 pub(super) const FORMAT: u8 = 2;
@@ -66,6 +68,21 @@ pub(super) struct MeterName {
 
 impl MetricsStep {
     pub(super) fn write_changes(&mut self, out: &mut Output) {
+        // Sums go out instead: what the second step makes of them is the same either way.
+        self.tell_sums(out);
+        if let Some(told) = self.split.take_changed_told() {
+            self.put(
+                out,
+                |k| k.push(b'a'),
+                |v| {
+                    avro::put_long(v, told.len() as i64);
+                    for (id, version) in &told {
+                        avro::put_bytes(v, id.as_bytes());
+                        avro::put_long(v, *version);
+                    }
+                },
+            );
+        }
         self.write_gone(out);
         for subject in self.subjects.take_changed() {
             let clock = self.subjects.clocks[subject as usize];
@@ -251,6 +268,43 @@ impl MetricsStep {
     }
 }
 
+/// Writes cells.
+pub(super) fn put_cells(out: &mut Vec<u8>, cells: &Whole) {
+    let is_packed = Packed::can_be_of(cells.words.len());
+    out.push(u8::from(is_packed));
+    put_words(out, &cells.words, is_packed);
+    put_carries(out, &cells.carries);
+    put_sketches(out, &cells.sketches);
+}
+
+/// What [`put_cells`] wrote.
+pub(super) fn read_cells(r: &mut Reader<'_>) -> Result<Whole, StateError> {
+    let words = if r.boolean("packed").map_err(wrong)? {
+        let word_count = usize::try_from(r.long("words").map_err(wrong)?);
+        let word_count = word_count.map_err(|_| other_length())?;
+        let bytes = r.bytes("cells").map_err(wrong)?;
+        let packed = Packed::read(bytes, word_count).ok_or_else(other_length)?;
+        let mut words = vec![0; word_count];
+        packed.unpack(&mut words);
+        words
+    } else {
+        let (words, rest) = r.bytes("cells").map_err(wrong)?.as_chunks::<8>();
+        if !rest.is_empty() {
+            return Err(other_length());
+        }
+        words.iter().map(|word| u64::from_le_bytes(*word)).collect()
+    };
+    Ok(Whole {
+        words,
+        carries: super::restore::read_carries(r)?,
+        sketches: read_sketches(r)?.into(),
+    })
+}
+
+pub(super) fn other_length() -> StateError {
+    StateError::new("cells of another length")
+}
+
 /// Packed words lie behind their number, others behind that of their bytes.
 fn put_words(out: &mut Vec<u8>, words: &[u64], is_packed: bool) {
     if is_packed {
@@ -347,7 +401,7 @@ fn ids_key(out: &mut Vec<u8>, subject: u32, start_us: i64, chunk: u32) {
     out.extend_from_slice(&chunk.to_be_bytes());
 }
 
-fn window_key(out: &mut Vec<u8>, window: WindowKey) {
+pub(super) fn window_key(out: &mut Vec<u8>, window: WindowKey) {
     key(out, if window.is_pane { b'p' } else { b'w' }, window.series);
     out.push(window.run);
     out.extend_from_slice(&window.start_us.to_be_bytes());

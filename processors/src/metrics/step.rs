@@ -20,6 +20,7 @@ use super::meters::Meters;
 use super::panes::Panes;
 use super::series::{RunSpec, Series};
 use super::sessions::Retracted;
+use super::split::Split;
 use super::state::Restored;
 use super::subjects::{NEVER, SubjectId, Subjects};
 use super::takeover::Whole;
@@ -99,6 +100,9 @@ pub struct MetricsStep {
     pub(super) new_series: Vec<u32>,
     pub(super) new_meters: Vec<u16>,
 
+    /// What the meters of two steps have added up and not told yet.
+    pub(super) split: Split,
+
     /// What a restore could not place yet.
     pub(super) restored: Restored,
     /// Memory that is used again for each event.
@@ -169,6 +173,7 @@ impl Step for MetricsStep {
             fresh_slices: vec![],
             new_series: vec![],
             new_meters: vec![],
+            split: Split::default(),
             restored: Restored::default(),
             scratch: Scratch::default(),
         }
@@ -238,6 +243,9 @@ impl Step for MetricsStep {
             let meter = self.by_type[read.of as usize][at];
             self.fold(meter, subject, read.of, event);
         }
+        if self.split.fold(read.of, event, record.appended_at) {
+            self.tell_sums(out);
+        }
         self.refire(out);
         self.settle(subject, out);
         if self.id_count > self.definitions.limits.dedup_ids_max {
@@ -264,6 +272,8 @@ impl Step for MetricsStep {
                 self.fire_silent(BrokerTime::from_ms(end_ms), out);
                 self.tell_open(out);
             }
+            self.tell_sums(out);
+            self.tell_clock(now, out);
             self.touched_slot = slot;
         }
         self.fire_silent(now, out);
@@ -273,6 +283,7 @@ impl Step for MetricsStep {
     fn redefine(&mut self, definitions: &Definitions, out: &mut Output) {
         // What was open under the old definitions is told or dropped under them.
         self.tell_open(out);
+        self.tell_sums(out);
         self.install(definitions);
         for subject in 0..self.subjects.len() as SubjectId {
             self.settle(subject, out);
@@ -285,6 +296,14 @@ impl Step for MetricsStep {
             due_ms = due_ms.min((self.touched_slot + 1) * OPEN_SLOT_MS);
         }
         (due_ms != NEVER).then(|| BrokerTime::from_ms(due_ms))
+    }
+
+    fn tells_at(&self) -> Option<BrokerTime> {
+        let at = match self.now {
+            BrokerTime::MIN => BrokerTime::MIN,
+            _ => BrokerTime::from_ms((self.touched_slot + 1) * OPEN_SLOT_MS),
+        };
+        (!self.split.is_idle()).then_some(at)
     }
 
     fn drain_changes(&mut self, changes: &mut Output) {

@@ -11,7 +11,7 @@
 
 use schemas::sketch::Sketch;
 
-use super::layout::{Carry, Piece};
+use super::layout::{Carry, Layout, Piece};
 use super::panes::{Panes, Slot};
 use super::series::{CompiledMeter, Entry, NO_LEAD, NO_SLOT, Run, RunSpec, Series, position};
 use super::step::MetricsStep;
@@ -28,7 +28,7 @@ pub(super) enum Lead {
 }
 
 /// A window's cells, put together for a reader.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Whole {
     /// The words.
     pub(super) words: Vec<u64>,
@@ -181,12 +181,7 @@ impl Whole {
             }
             return;
         }
-        self.clear();
-        self.words.resize(spec.layout.word_count(), 0);
-        spec.layout.clear(&mut self.words);
-        if spec.layout.is_sketched() {
-            self.sketches.extend(spec.layout.empty_sketches());
-        }
+        self.begin(&spec.layout);
         let end_us = entry.start_us.saturating_add(spec.width_us);
         let first = position(&run.panes, entry.start_us).unwrap_or_else(|at| at);
         let inside = run.panes.iter().skip(first);
@@ -195,7 +190,7 @@ impl Whole {
     }
 
     /// Adds up what pieces carried to one sum, so that the same window is always the same.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let carries = &mut self.carries;
         carries.sort_unstable_by_key(|(word, _)| *word);
         carries.dedup_by(|next, kept| {
@@ -204,6 +199,54 @@ impl Whole {
             is_same
         });
         carries.retain(|(_, carry)| *carry != 0);
+    }
+
+    /// Those of a window without events.
+    pub(super) fn empty(layout: &Layout) -> Self {
+        let mut whole = Self::default();
+        whole.begin(layout);
+        whole
+    }
+
+    /// Makes them those of a window without events.
+    pub(super) fn begin(&mut self, layout: &Layout) {
+        self.clear();
+        self.words.resize(layout.word_count(), 0);
+        layout.clear(&mut self.words);
+        if layout.is_sketched() {
+            self.sketches.extend(layout.empty_sketches());
+        }
+    }
+
+    /// Folds the cells of a shorter stretch, laid out as `from` and beginning at `at_us`, into
+    /// these, which are laid out as `layout` and begin at `start_us`.
+    pub(super) fn merge(
+        &mut self,
+        (layout, start_us): (&Layout, i64),
+        (from, at_us): (&Layout, i64),
+        cells: &Self,
+    ) {
+        let piece = Piece {
+            layout: from,
+            words: &cells.words,
+            carries: &cells.carries,
+            start_us: at_us,
+        };
+        layout.merge(&mut self.words, start_us, &piece, &mut self.carries);
+        merge_sketches(&mut self.sketches, &cells.sketches);
+        if !self.carries.is_empty() {
+            self.settle();
+        }
+    }
+
+    /// True for cells that are laid out as `layout` says.
+    pub(super) fn fits(&self, layout: &Layout) -> bool {
+        let empty = layout.empty_sketches();
+        let mut sketches = self.sketches.iter().zip(&empty);
+        self.words.len() == layout.word_count()
+            && self.sketches.len() == empty.len()
+            && sketches.all(|(own, like)| own.is_like(like))
+            && self.carries.iter().all(|(word, _)| layout.has_carry(*word))
     }
 
     /// Nothing at all.

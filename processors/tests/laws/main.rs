@@ -11,3 +11,4 @@ mod sessions;
 mod sketches;
 mod state;
 mod time;
+mod totals;

@@ -20,6 +20,14 @@ pub(crate) use transactions::{Ending, Transaction};
 /// The definitions as of one control offset.
 pub(crate) type Control = Rc<BTreeMap<TenantId, Definitions>>;
 
+/// A record of `metrics.partials`.
+#[derive(Clone)]
+pub(crate) struct PartialRecord {
+    pub(crate) appended_ms: i64,
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+}
+
 /// The broker, the clock, and how much may still go wrong.
 pub(crate) struct Broker {
     pub(crate) plan: Rc<Plan>,
@@ -37,6 +45,8 @@ pub(crate) struct Broker {
     pub(crate) away_until_ms: i64,
     /// Nobody is told where logs end, so no ticks are given: a phase has ended.
     pub(crate) are_ends_hidden: bool,
+    /// What lies on `metrics.partials`, in the order of the commits.
+    pub(crate) partials: BTreeMap<Place, Vec<PartialRecord>>,
     /// What will be appended in this phase, last first.
     upcoming: Vec<Arrival>,
 }
@@ -58,6 +68,7 @@ impl Broker {
             faults_left: 0,
             away_until_ms: i64::MIN,
             are_ends_hidden: false,
+            partials: BTreeMap::new(),
             upcoming: vec![],
             plan: Rc::clone(plan),
         }

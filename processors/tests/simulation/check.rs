@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 
 use runtime::step::Place;
+use schemas::ids::TenantId;
 
 use crate::broker::Partition;
 use crate::cluster::Cluster;
 use crate::facts::{Fact, Metric, WindowId};
-use crate::oracle::{Oracle, Record};
+use crate::oracle::{Oracle, Record, Spread};
 use crate::plan::{Plan, Rigour};
+use crate::totals;
 use crate::traced::Note;
 
 /// Checks everything that a run committed.
 pub(crate) fn check(plan: &Plan, cluster: &Cluster) {
     let broker = cluster.broker.borrow();
+    let mut spread: BTreeMap<TenantId, Spread> = BTreeMap::new();
     for place in plan.places() {
         let partition = &broker.partitions[&place];
         check_revisions(&place, partition);
@@ -31,6 +34,11 @@ pub(crate) fn check(plan: &Plan, cluster: &Cluster) {
         assert_eq!(report.counts, oracle.counts(), "{place:?}");
         assert!(report.counts.balances(), "{place:?}: {:?}", report.counts);
         assert_eq!(report.holdings, oracle.holdings(), "{place:?}");
+        let own = spread.entry(place.tenant.clone()).or_default();
+        own.add(oracle.spread());
+    }
+    for (tenant, spread) in &spread {
+        totals::check(plan, tenant, &broker, spread);
     }
 }
 

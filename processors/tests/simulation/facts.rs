@@ -114,7 +114,8 @@ fn topic(place: &Place) -> String {
     place.tenant.topic(Stream::Events).to_string()
 }
 
-fn metric(key: &[u8], value: &[u8], is_final: bool) -> Metric {
+/// Reads a window's record.
+pub(crate) fn metric(key: &[u8], value: &[u8], is_final: bool) -> Metric {
     let view = MetricView::decode(value).unwrap();
     assert_eq!(
         view.is_final, is_final,

@@ -2,6 +2,9 @@
 //! that abort or end unseen, rebalances, zombies, ticks, definitions that change, disorder and
 //! repeats; and what is committed equals what a naive computation says.
 //!
+//! What the workers commit for meters of two steps is then fed to the second step, with crashes of
+//! its own, and must add up to all events that were counted (`totals`).
+//!
 //! `plan` says what comes in, `broker` and `log` are the world, `cluster` and `run` let workers go
 //! about in it, `oracle` says what must come out, `check` compares.
 #![allow(
@@ -19,6 +22,7 @@ mod oracle;
 mod plan;
 mod reading;
 mod run;
+mod totals;
 mod traced;
 
 use std::panic::AssertUnwindSafe;
@@ -91,4 +95,7 @@ fn whatever_happens_the_committed_output_is_what_the_records_say() {
             scope.spawn(work);
         }
     });
+    if seeds.end - seeds.start >= SHORT {
+        totals::assert_looked_at_enough();
+    }
 }

@@ -4,6 +4,7 @@
 //! shared with the step but the reading of records. The comments quote the design.
 
 mod groups;
+mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,8 @@ use schemas::murmur2::partition_of;
 
 use crate::facts::Fact;
 use groups::Groups;
+pub(crate) use groups::starts_us;
+pub(crate) use spread::Spread;
 
 /// Identities are forgotten in slices of this much event time.
 const SLICE_US: i64 = 30_000_000;
@@ -65,9 +68,16 @@ pub(crate) struct Oracle {
     /// How many subjects there were when a meter came into force, and the clock.
     beginnings: BTreeMap<(String, i64), (usize, i64)>,
     facts: Vec<Fact>,
+    /// What belongs to meters whose groups have events in several partitions.
+    spread: Spread,
 }
 
 impl Oracle {
+    /// What this partition has for meters whose groups have events in several.
+    pub(crate) fn spread(&self) -> &Spread {
+        &self.spread
+    }
+
     /// A partition that begins under these definitions.
     pub(crate) fn new(place: &Place, partition_count: i32, definitions: &Definitions) -> Self {
         let meters = definitions.meters.iter();
@@ -82,6 +92,7 @@ impl Oracle {
             counts: Counts::default(),
             subjects: vec![],
             facts: vec![],
+            spread: Spread::default(),
         }
     }
 
@@ -291,6 +302,10 @@ impl Oracle {
         }
         let mut room = max.saturating_sub(taken);
         for named in &self.definitions.meters {
+            if named.meter.is_two_step() {
+                self.spread.count(named, event);
+                continue;
+            }
             let of_subject = match &*subject.name {
                 OTHER => format!("{OTHER}/{}", self.place.partition),
                 name => name.to_owned(),

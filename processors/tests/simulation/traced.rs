@@ -105,6 +105,7 @@ impl Step for Traced {
         self.step.advance(now, out);
         self.now_ms = self.now_ms.max(now.as_ms());
         if out.len() > before {
+            self.note_beginning(out);
             self.note(
                 &Note::Advanced {
                     now_ms: self.now_ms,
@@ -131,6 +132,10 @@ impl Step for Traced {
 
     fn due_at(&self) -> Option<BrokerTime> {
         self.step.due_at()
+    }
+
+    fn tells_at(&self) -> Option<BrokerTime> {
+        self.step.tells_at()
     }
 
     fn drain_changes(&mut self, changes: &mut Output) {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use schemas::ids::Offset;
+use schemas::time::BrokerTime;
 
 use super::definitions::{DefinitionSource, definitions_of};
 use super::log::{Committed, Log, LogError, Ownership, SEEK};
@@ -358,7 +359,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
                 continue;
             }
             let now = asked_at.plus_ms(-self.settings.skew_ms);
-            let is_due = partition.step.due_at().is_some_and(|due_at| due_at <= now);
+            let is_due = tick_at(&partition.step).is_some_and(|due_at| due_at <= now);
             if !is_due && partition.is_at_end {
                 continue;
             }
@@ -384,7 +385,7 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             wait_ms = wait_ms.min(since_ms + self.wait_ms(true) - now_ms);
         }
         for partition in self.partitions.values().filter(|p| !p.is_flowing) {
-            if let Some(due_at) = partition.step.due_at() {
+            if let Some(due_at) = tick_at(&partition.step) {
                 let due_ms = due_at.as_ms().saturating_add(self.settings.skew_ms);
                 wait_ms = wait_ms.min(due_ms.max(partition.ticks_at_ms) - now_ms);
             }
@@ -404,6 +405,12 @@ impl<S: Step, L: Log, D: DefinitionSource<S::Definitions>> Worker<S, L, D> {
             }
         });
     }
+}
+
+/// When the step is next to be told the time, if no record comes before.
+fn tick_at<S: Step>(step: &S) -> Option<BrokerTime> {
+    let at = [step.due_at(), step.tells_at()];
+    at.into_iter().flatten().min()
 }
 
 /// Applies the difference between the definitions that a partition has and those in force.

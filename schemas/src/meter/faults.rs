@@ -1,8 +1,8 @@
 //! What is wrong with a meter, in words that say where, what, and what would be right.
 
 use super::{
-    AGGREGATES_MAX, Aggregate, CONDITIONS_MAX, Condition, Field, Function, GROUP_BY_MAX, Meter,
-    Operand, PANES_MAX, SKETCHES_MAX, Test, WINDOWS_MAX, Window,
+    AGGREGATES_MAX, Aggregate, CONDITIONS_MAX, Condition, Function, GROUP_BY_MAX, Meter, Operand,
+    PANES_MAX, SKETCHES_MAX, Test, WINDOWS_MAX, Window,
 };
 use crate::decimal::Decimal;
 use crate::time::Width;
@@ -22,8 +22,14 @@ impl Meter {
         bounded("aggregates", self.aggregates.len(), 1, AGGREGATES_MAX);
         bounded("group_by", self.group_by.len(), 1, GROUP_BY_MAX);
         bounded("filter.all", self.filter.all.len(), 0, CONDITIONS_MAX);
-        if !self.group_by.contains(&Field::Subject) {
-            faults.push("group_by must hold subject".into());
+        let is_session = |window: &Window| matches!(window, Window::Session { .. });
+        if let Some(at) = self.windows.iter().position(is_session)
+            && self.is_two_step()
+        {
+            faults.push(format!(
+                "windows[{at}] is a session, so group_by must hold subject: sessions are made \
+                 where the events of a subject lie"
+            ));
         }
         if let Some(field) = self.group_by.iter().find(|field| field.is_number()) {
             faults.push(format!("group_by cannot hold the number {field}"));

@@ -28,8 +28,12 @@ fn faults_say_where_and_what() {
     let s = r#"["subject"]"#;
     check(&meter(s, "[]", a), "windows has 0 items");
     check(
-        &meter(r#"["tags.side"]"#, w, a),
-        "group_by must hold subject",
+        &meter(
+            r#"["tags.side"]"#,
+            r#"[{"kind":"tumbling","width_ms":7},{"kind":"session","gap_ms":1000}]"#,
+            a,
+        ),
+        "windows[1] is a session, so group_by must hold subject",
     );
     check(
         &meter(r#"["subject","metrics.price"]"#, w, a),
@@ -305,4 +309,28 @@ fn no_two_groups_share_a_text() {
     assert_eq!(group("x", "y"), "a=x,b=y");
     assert_ne!(group("x,b=y", "z"), group("x", "y,b=z"));
     assert_ne!(group("x\\", "y"), group("x", "\\y"));
+}
+
+#[test]
+fn each_window_is_a_whole_number_of_pieces() {
+    let check = |windows: &str, group_by: &str, piece_ms: i64, is_two_step: bool| {
+        let json = format!(
+            r#"{{"group_by": ["{group_by}"], "windows": {windows},
+            "aggregates": [{{"name": "n", "function": "count"}}]}}"#
+        );
+        let meter: Meter = serde_json::from_str(&json).unwrap();
+        assert_eq!(meter.faults(), Vec::<String>::new());
+        assert_eq!(
+            (meter.piece_ms(), meter.is_two_step()),
+            (piece_ms, is_two_step)
+        );
+    };
+    let tumbling = r#"[{"kind": "tumbling", "width_ms": 60000}]"#;
+    check(tumbling, "subject", 60_000, false);
+    check(tumbling, "event_type", 60_000, true);
+    let mixed = r#"[{"kind": "tumbling", "width_ms": 60000},
+        {"kind": "hopping", "width_ms": 30000, "hop_ms": 2500}, {"kind": "tumbling", "width_ms": 7500}]"#;
+    check(mixed, "user_id", 2_500, true);
+    let odd = r#"[{"kind": "tumbling", "width_ms": 7}, {"kind": "tumbling", "width_ms": 11}]"#;
+    check(odd, "tags.side", 1, true);
 }

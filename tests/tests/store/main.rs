@@ -17,3 +17,4 @@ mod processes;
 mod registration;
 mod restore;
 mod take_over;
+mod upgrade;

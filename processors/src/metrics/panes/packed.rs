@@ -62,7 +62,7 @@ impl Packed {
     }
 
     /// Fills as many words as were packed.
-    pub(super) fn unpack(&self, words: &mut [u64]) {
+    pub fn unpack(&self, words: &mut [u64]) {
         unpack_bytes(&self.bytes, words);
     }
 

@@ -6,9 +6,9 @@ use runtime::step::Place;
 use runtime::task::{BatchId, CommitMetadata, Committed, Sealed};
 use schemas::ids::Stream;
 
-use super::Broker;
 use super::group::MemberId;
 use super::logs::StateRecord;
+use super::{Broker, PartialRecord};
 use crate::facts::Fact;
 use crate::traced::{NOTES, Note};
 
@@ -37,6 +37,8 @@ pub(crate) enum Ending {
 struct Part {
     place: Place,
     calls: Vec<(Vec<Fact>, Note)>,
+    /// Records of `metrics.partials`: partition, key and value.
+    partials: Vec<(i32, Vec<u8>, Vec<u8>)>,
     committed: Committed,
 }
 
@@ -83,6 +85,7 @@ impl Broker {
     pub(crate) fn send(&mut self, id: u64, batch: &Sealed) {
         let mut calls = vec![];
         let mut facts = vec![];
+        let mut partials = vec![];
         let log = &mut self
             .partitions
             .get_mut(&batch.place)
@@ -97,6 +100,12 @@ impl Broker {
                         pending: Some(id),
                     });
                 }
+                // They may come with any call, and with none: what they add up to is checked.
+                Stream::MetricsPartials => partials.push((
+                    record.partition.unwrap(),
+                    record.key.to_vec(),
+                    record.value.unwrap().to_vec(),
+                )),
                 NOTES => {
                     let note = serde_json::from_slice(record.value.unwrap()).unwrap();
                     facts.sort();
@@ -113,6 +122,7 @@ impl Broker {
         let part = Part {
             place: batch.place.clone(),
             calls,
+            partials,
             committed,
         };
         self.transaction(id).parts.push(part);
@@ -181,6 +191,16 @@ impl Broker {
             );
             log.committed = Some(part.committed);
             log.calls.extend(part.calls);
+            for (partition, key, value) in part.partials {
+                let tenant = part.place.tenant.clone();
+                let place = Place { tenant, partition };
+                let appended_ms = self.now_ms;
+                self.partials.entry(place).or_default().push(PartialRecord {
+                    appended_ms,
+                    key,
+                    value,
+                });
+            }
         }
     }
 

@@ -90,25 +90,7 @@ impl Groups {
             windows: BTreeMap::new(),
             is_capped: is_capped(meter),
         });
-        let number = |field: &Option<Field>| match field {
-            Some(Field::Metric(name)) => event.metrics.get(name).map(|number| number.units()),
-            _ => None,
-        };
-        let sample = Sample {
-            time_us,
-            sequence: event.sequence,
-            value: number(&meter.value),
-            weight: number(&meter.weight),
-            passes: passes(meter, event),
-            texts: meter
-                .aggregates
-                .iter()
-                .map(|aggregate| match &aggregate.of {
-                    Operand::Field(field) => text(field, event),
-                    _ => None,
-                })
-                .collect(),
-        };
+        let sample = sample(meter, event);
         let mut facts = vec![];
         for (at, window) in meter.windows.iter().enumerate() {
             if let Window::Session { .. } = window {
@@ -284,6 +266,29 @@ impl Group {
     }
 }
 
+/// What an event brings to a meter's windows.
+pub(super) fn sample(meter: &Meter, event: &Event) -> Sample {
+    let number = |field: &Option<Field>| match field {
+        Some(Field::Metric(name)) => event.metrics.get(name).map(|number| number.units()),
+        _ => None,
+    };
+    Sample {
+        time_us: event.occurred_at.as_us(),
+        sequence: event.sequence,
+        value: number(&meter.value),
+        weight: number(&meter.weight),
+        passes: passes(meter, event),
+        texts: meter
+            .aggregates
+            .iter()
+            .map(|aggregate| match &aggregate.of {
+                Operand::Field(field) => text(field, event),
+                _ => None,
+            })
+            .collect(),
+    }
+}
+
 fn retraction(named: &NamedMeter, key: &GroupKey, start_us: i64, held: &Held) -> Fact {
     let Fact::Metric(metric) = fact(named, key, start_us, held) else {
         unreachable!("a window's fact is a metric");
@@ -312,7 +317,7 @@ fn is_capped(meter: &Meter) -> bool {
 }
 
 /// The starts of the windows that hold an instant.
-fn starts_us(window: Window, time_us: i64) -> Vec<i64> {
+pub(crate) fn starts_us(window: Window, time_us: i64) -> Vec<i64> {
     let (width_us, hop_us) = match window {
         Window::Tumbling { width_ms } => (width_ms * 1_000, width_ms * 1_000),
         Window::Hopping { width_ms, hop_ms } => (width_ms * 1_000, hop_ms * 1_000),
@@ -356,7 +361,7 @@ fn fact(named: &NamedMeter, key: &GroupKey, start_us: i64, held: &Held) -> Fact 
     })
 }
 
-fn matches(meter: &Meter, event: &Event) -> bool {
+pub(super) fn matches(meter: &Meter, event: &Event) -> bool {
     meter
         .filter
         .event_type
@@ -396,7 +401,7 @@ fn holds(condition: &Condition, event: &Event) -> bool {
     }
 }
 
-fn text(field: &Field, event: &Event) -> Option<String> {
+pub(super) fn text(field: &Field, event: &Event) -> Option<String> {
     match field {
         Field::EventType => Some(event.event_type.as_str().to_owned()),
         Field::Subject => Some(event.subject.clone()),

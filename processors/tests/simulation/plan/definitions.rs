@@ -83,7 +83,11 @@ const WIDTHS_MS: [i64; 8] = [1, 250, 1_000, 5_000, 60_000, 300_000, 3_600_000, 8
 
 fn meter(random: &mut Rng) -> Meter {
     let tag = |name: &str| Field::Tag(name.into());
-    let group_by = match random.u8(0..5) {
+    let group_by = match random.u8(0..8) {
+        // Their events lie in several partitions.
+        5 => vec![tag("room")],
+        6 => vec![Field::EventType, tag("side")],
+        7 => vec![Field::UserId],
         0 | 1 => vec![Field::Subject],
         2 => vec![Field::Subject, tag("side")],
         3 => vec![tag("side"), Field::Subject, Field::UserId],
@@ -92,7 +96,7 @@ fn meter(random: &mut Rng) -> Meter {
     let mut widths_ms = WIDTHS_MS;
     random.shuffle(&mut widths_ms);
     let window = |random: &mut Rng, width_ms: i64| {
-        if random.u8(0..4) == 0 {
+        if group_by.contains(&Field::Subject) && random.u8(0..4) == 0 {
             return Window::Session {
                 gap_ms: width_ms,
                 length_max_ms: width_ms * [1, 2, 7, 60][random.usize(0..4)],
