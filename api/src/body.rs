@@ -7,9 +7,9 @@
 //! happen: more than the bound is decoded, by more than one byte; a client that sends nothing, or
 //! next to nothing, keeps its connection.
 //!
-//! One body takes its decoded bytes, a frame, and the decoder: at most 8 MiB of window for zstd,
-//! 16 MiB for brotli, 64 KiB for the others. How many bodies are read at the same time is the
-//! caller's to bound.
+//! One body takes its decoded bytes, a frame, and the decoder, whose window is never larger than
+//! what it has decoded. How much all bodies take at the same time is the caller's to bound: it is
+//! asked for [`Space`] as a body grows.
 
 mod decoder;
 mod encoding;
@@ -43,19 +43,45 @@ pub struct Bounds {
     pub idle_max: Duration,
     /// How long the body may take whatever its size.
     pub grace: Duration,
-    /// Beyond that time, bytes as they are sent that must have come for each further second.
+    /// Bytes as they are sent that must come for each second; who is faster is at most the grace
+    /// ahead.
     pub bytes_per_second_min: u32,
+    /// How long the whole body may take.
+    pub whole_max: Duration,
+}
+
+/// Where decoded bytes go.
+pub trait Space {
+    /// There will be so many bytes in all, of a body that came compressed or not.
+    ///
+    /// # Errors
+    /// When there is no space for them; then the body is given up.
+    fn make(
+        &mut self,
+        bytes: usize,
+        is_compressed: bool,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+}
+
+/// Space for bodies that are so small that they are bounded by the number of connections.
+struct Enough;
+
+impl Space for Enough {
+    async fn make(&mut self, _bytes: usize, _is_compressed: bool) -> Result<(), ApiError> {
+        Ok(())
+    }
 }
 
 impl Bounds {
-    /// For a body of so many bytes: nothing for 10 s, and less than 8 KiB a second after 10 s, are
-    /// too slow.
+    /// For a body of so many bytes: nothing for 10 s, less than 8 KiB a second for 10 s, and more
+    /// than 2 minutes in all are too slow.
     pub const fn of(decoded_max: usize) -> Self {
         Self {
             decoded_max,
             idle_max: Duration::from_secs(10),
             grace: Duration::from_secs(10),
             bytes_per_second_min: 8 * 1024,
+            whole_max: Duration::from_secs(120),
         }
     }
 
@@ -79,6 +105,23 @@ where
     B: HttpBody<Data = Bytes>,
     B::Error: Display,
 {
+    read_into(headers, body, bounds, &mut Enough).await
+}
+
+/// The same, with space for it that is asked for as it grows.
+///
+/// # Errors
+/// As [`read`], and those of the space.
+pub async fn read_into<B>(
+    headers: &HeaderMap,
+    body: B,
+    bounds: &Bounds,
+    space: &mut impl Space,
+) -> Result<Bytes, ApiError>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Display,
+{
     let encoding = Encoding::of(headers)?;
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let encoded_max = bounds.encoded_max(encoding);
@@ -89,16 +132,21 @@ where
         body: pin!(body),
         bounds,
         encoded_max,
-        started: Instant::now(),
+        ends: Instant::now() + bounds.whole_max,
+        too_slow_at: Instant::now() + bounds.grace,
         received: 0,
     };
     match encoding {
-        None => plain(arrival, announced).await,
-        Some(encoding) => decoded(arrival, encoding).await,
+        None => plain(arrival, announced, space).await,
+        Some(encoding) => decoded(arrival, encoding, space).await,
     }
 }
 
-async fn plain<B>(mut arrival: Arrival<'_, B>, announced: usize) -> Result<Bytes, ApiError>
+async fn plain<B>(
+    mut arrival: Arrival<'_, B>,
+    announced: usize,
+    space: &mut impl Space,
+) -> Result<Bytes, ApiError>
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Display,
@@ -106,6 +154,7 @@ where
     let Some(first) = arrival.next().await? else {
         return Ok(Bytes::new());
     };
+    space.make(first.len(), false).await?;
     if arrival.body.is_end_stream() {
         return Ok(first);
     }
@@ -113,12 +162,17 @@ where
     all.extend_from_slice(&first);
     drop(first);
     while let Some(data) = arrival.next().await? {
+        space.make(all.len() + data.len(), false).await?;
         all.extend_from_slice(&data);
     }
     Ok(all.into())
 }
 
-async fn decoded<B>(mut arrival: Arrival<'_, B>, encoding: Encoding) -> Result<Bytes, ApiError>
+async fn decoded<B>(
+    mut arrival: Arrival<'_, B>,
+    encoding: Encoding,
+    space: &mut impl Space,
+) -> Result<Bytes, ApiError>
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Display,
@@ -137,6 +191,7 @@ where
             if out.wrote(step.written) > arrival.bounds.decoded_max {
                 return Err(too_large(arrival.bounds));
             }
+            space.make(out.bytes, true).await?;
             if step.written == room_bytes {
                 // There may be more, and others want to go on as well.
                 tokio::task::yield_now().await;
@@ -163,7 +218,10 @@ struct Arrival<'b, B> {
     body: Pin<&'b mut B>,
     bounds: &'b Bounds,
     encoded_max: usize,
-    started: Instant,
+    /// By when all of it has to be there.
+    ends: Instant,
+    /// When what has come is less than it should be.
+    too_slow_at: Instant,
     received: usize,
 }
 
@@ -194,17 +252,23 @@ where
                 return Err(too_large(self.bounds));
             }
             if !data.is_empty() {
+                self.earn(data.len());
                 return Ok(Some(data));
             }
         }
     }
 
+    /// What comes buys time, and never more than the grace: who was fast may not rest for it.
+    fn earn(&mut self, bytes: usize) {
+        let earned = Duration::from_secs(bytes as u64) / self.bounds.bytes_per_second_min.max(1);
+        let most = Instant::now() + self.bounds.grace;
+        self.too_slow_at = most.min(self.too_slow_at + earned);
+    }
+
     /// By when something has to come.
     fn deadline(&self) -> Instant {
-        let earned =
-            Duration::from_secs(self.received as u64) / self.bounds.bytes_per_second_min.max(1);
-        let at_this_rate = self.started + self.bounds.grace + earned;
-        at_this_rate.min(Instant::now() + self.bounds.idle_max)
+        let idle_until = Instant::now() + self.bounds.idle_max;
+        self.ends.min(self.too_slow_at).min(idle_until)
     }
 }
 

@@ -36,12 +36,12 @@ use crate::access::{Caller, Keyring};
 use crate::disk_log::DiskLogConfig;
 use crate::ingest::{Form, Idempotency, Outcome, Prepared, Rules, prepare};
 use crate::limits::months::Months;
-use crate::limits::{Ask, Granted, Limit, Limits};
+use crate::limits::{Ask, Exceeded, Granted, Limit, Limits};
 use crate::notices::{LimitMet, Notices, notices};
 use crate::problem::{ApiError, FieldFault};
 use crate::reports::{self, Reports, ReportsConfig};
 use figures::Figures;
-use idempotency::{Memory, Seen};
+use idempotency::{Memory, Places, Seen};
 use room::Room;
 use ways::Ways;
 
@@ -121,6 +121,8 @@ pub struct Taken {
     pub prepared: Prepared,
     /// What is left; nothing when no event was sound.
     pub granted: Option<Granted>,
+    /// The limit for which some of them wait.
+    pub held_back: Option<Exceeded>,
 }
 
 impl Intake {
@@ -223,7 +225,9 @@ impl Intake {
         let taken = self.publish(caller, prepared, body.len(), &seen).await?;
         if let Some(key) = idempotency_key
             && let Some(rejected) = rejected_when_all_others_are_safe(&taken.prepared)
+            && rejected.len() < taken.prepared.len()
         {
+            let rejected = Places::of(&rejected);
             self.shared
                 .memory
                 .acknowledge(&caller.tenant, key, rejected);
@@ -242,29 +246,43 @@ impl Intake {
         bytes: usize,
         seen: &Seen,
     ) -> Result<Taken, ApiError> {
-        let mut granted = None;
-        if prepared.record_count() > 0 {
-            let ask = Ask {
-                events: count(prepared.record_count()),
-                bytes: count(bytes),
-            };
+        let (mut granted, mut held_back) = (None, None);
+        let ask = Ask {
+            events: count(prepared.record_count()),
+            bytes: count(bytes),
+        };
+        if ask.events == 0 {
+            // What was sent in vain was sent.
+            self.shared.limits.ask(caller, ask).map_err(|exceeded| {
+                self.notice(caller, exceeded.limit, 0);
+                exceeded.error()
+            })?;
+        } else {
             granted = Some(self.grant(caller, ask)?);
-            let asked = ask.events;
-            self.hold_back_hot_subjects(caller, &mut prepared);
             let is_repeated = |index: usize| match seen {
                 Seen::Unknown => false,
-                Seen::Acknowledged { rejected } => rejected.binary_search(&count(index)).is_err(),
+                Seen::Acknowledged { rejected } => !rejected.contains(index),
             };
+            held_back = self.hold_back_hot_subjects(caller, &mut prepared, is_repeated);
             self.shared
                 .ways
                 .send(&caller.tenant, &mut prepared, is_repeated)
                 .await;
             let in_log = count(on_their_way(&prepared));
-            let nowhere = asked.saturating_sub(in_log);
+            let nowhere = ask.events.saturating_sub(in_log);
             self.shared.months.give_back(&caller.tenant, nowhere);
+            if let Some(exceeded) = held_back
+                && prepared.record_count() == 0
+            {
+                return Err(exceeded.error());
+            }
         }
         self.shared.figures.count(&caller.tenant, &prepared);
-        Ok(Taken { prepared, granted })
+        Ok(Taken {
+            prepared,
+            granted,
+            held_back,
+        })
     }
 
     fn grant(&self, caller: &Caller, ask: Ask) -> Result<Granted, ApiError> {
@@ -282,25 +300,31 @@ impl Intake {
         Ok(granted.with_month(month))
     }
 
-    /// A subject that has more than its share while others are in use waits, and its neighbours in
-    /// the request do not.
-    fn hold_back_hot_subjects(&self, caller: &Caller, prepared: &mut Prepared) {
-        let subjects = prepared.records().map(|(_, subject, _)| subject);
-        let let_in = self.shared.limits.ask_subjects(caller, subjects);
-        if let_in.iter().all(|is_in| *is_in) {
-            return;
-        }
-        let held: Vec<usize> = prepared
+    /// What a subject has above its share while others are in use waits, and its neighbours in the
+    /// request do not; nor does what was acknowledged before. `None` when nothing has to wait.
+    fn hold_back_hot_subjects(
+        &self,
+        caller: &Caller,
+        prepared: &mut Prepared,
+        is_repeated: impl Fn(usize) -> bool,
+    ) -> Option<Exceeded> {
+        let fresh = prepared
             .records()
-            .zip(&let_in)
-            .filter(|(_, is_in)| !**is_in)
-            .map(|((index, ..), _)| index)
+            .filter(|(index, ..)| !is_repeated(*index));
+        let (indexes, subjects): (Vec<usize>, Vec<&[u8]>) =
+            fresh.map(|(index, subject, _)| (index, subject)).unzip();
+        let exceeded = self.shared.limits.ask_subjects(caller, &subjects)?;
+        let held: Vec<usize> = indexes
+            .into_iter()
+            .zip(&exceeded.let_in)
+            .filter_map(|(index, is_in)| (!is_in).then_some(index))
             .collect();
         self.notice(caller, Limit::SubjectShare, count(held.len()));
         let reason = "this subject has used its share of the tenant's limit: send it again later";
         for index in held {
             prepared.withdraw(index, FieldFault::new("/subject", reason));
         }
+        Some(exceeded.limit)
     }
 
     fn notice(&self, caller: &Caller, limit: Limit, events: u32) {
@@ -335,7 +359,7 @@ fn on_their_way(prepared: &Prepared) -> usize {
 }
 
 /// The events that were rejected, in ascending order; `None` while any other is not safe.
-fn rejected_when_all_others_are_safe(prepared: &Prepared) -> Option<Box<[u32]>> {
+fn rejected_when_all_others_are_safe(prepared: &Prepared) -> Option<Vec<u32>> {
     let mut rejected = vec![];
     for index in 0..prepared.len() {
         match prepared.outcome(index) {
@@ -345,7 +369,7 @@ fn rejected_when_all_others_are_safe(prepared: &Prepared) -> Option<Box<[u32]>> 
             Outcome::Stored | Outcome::Unavailable => return None,
         }
     }
-    Some(rejected.into())
+    Some(rejected)
 }
 
 /// A number of events or bytes of one request, which is bounded far below 2³².

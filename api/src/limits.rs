@@ -72,6 +72,15 @@ pub struct Exceeded {
     figure: Figure,
 }
 
+/// Events that have to wait for their subject's share.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SubjectsHeld {
+    /// Of each event, in their order: it need not wait.
+    pub let_in: Vec<bool>,
+    /// Why the others have to.
+    pub limit: Exceeded,
+}
+
 /// A limit by its name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Limit {
@@ -180,17 +189,13 @@ impl<C: Clock + Clone> Limits<C> {
         })
     }
 
-    /// The subjects of a request, in the order of its events, each of which gets in or not: `false`
-    /// where a subject has more than its share while others of the tenant are in use.
-    pub fn ask_subjects<'a>(
-        &self,
-        caller: &Caller,
-        subjects: impl Iterator<Item = &'a [u8]>,
-    ) -> Vec<bool> {
+    /// The subjects of a request's events, in their order: which of them get in where a subject
+    /// has more than its share while others of the tenant are in use; `None` when all do.
+    pub fn ask_subjects(&self, caller: &Caller, subjects: &[&[u8]]) -> Option<SubjectsHeld> {
         let tenant = self.tenant(caller);
         let now_s = self.now_s();
         let mut counts = [0_u32; SLOTS];
-        let slots: Vec<usize> = subjects.map(slot_of).collect();
+        let slots: Vec<usize> = subjects.iter().map(|subject| slot_of(subject)).collect();
         for slot in &slots {
             counts[*slot] += 1;
         }
@@ -201,13 +206,35 @@ impl<C: Clock + Clone> Limits<C> {
             }
         }
         if in_use <= 1 {
-            return vec![true; slots.len()];
+            return None;
         }
-        let lets_in = |(slot, count): (usize, &u32)| {
-            *count == 0 || tenant.subjects[slot].take(*count).is_ok()
-        };
-        let let_in: Vec<bool> = counts.iter().enumerate().map(lets_in).collect();
-        slots.into_iter().map(|slot| let_in[slot]).collect()
+        let mut is_all = true;
+        for (slot, count) in counts
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+        {
+            let taken = tenant.subjects[slot].take_some(*count);
+            is_all &= taken == *count;
+            *count = taken;
+        }
+        if is_all {
+            return None;
+        }
+        // The first ones of each get in, so that they stay in their order.
+        let let_in = slots.into_iter().map(|slot| {
+            let left = counts[slot].checked_sub(1);
+            counts[slot] = left.unwrap_or(0);
+            left.is_some()
+        });
+        Some(SubjectsHeld {
+            let_in: let_in.collect(),
+            limit: Exceeded {
+                limit: Limit::SubjectShare,
+                wait: Some(Duration::from_secs(1)),
+                figure: tenant.events.figure.most(),
+            },
+        })
     }
 
     fn now_s(&self) -> u64 {

@@ -11,7 +11,8 @@
 //! so what an SDK sends again is a duplicate and not a second event.
 //!
 //! What can never happen: an event comes out that [`schemas::refusal`] would refuse for anything
-//! but its date; memory grows with how many empty items a body can hold.
+//! but its date; memory grows with how many empty items a body can hold; a resource or a scope is
+//! read more than once, however many items are of it.
 //!
 //! Read in this order: [`wire`], [`json`], [`fields`], [`endpoint`], [`span`], [`log`].
 
@@ -97,6 +98,9 @@ pub struct Limits;
 impl Limits {
     /// Events of one request; what is beyond is rejected.
     pub const EVENTS: usize = 10_000;
+    /// Bytes of their items and of what each has from its resource and scope; what is beyond is
+    /// rejected. Each event repeats its resource's texts.
+    pub const BYTES: usize = 20_000_000;
     /// Bytes of one span, log record, resource or scope.
     pub const ITEM_BYTES: usize = 1024 * 1024;
     /// Rejected items that are told one by one; the others are counted.
@@ -242,15 +246,23 @@ trait Items<'a> {
     fn take(&mut self, place: Place<'a>);
 }
 
+/// A resource and a scope by their places in the body, and what they say.
+struct Entered<'a> {
+    resource: &'a [u8],
+    scope: &'a [u8],
+    origin: Origin,
+}
+
 /// Makes events of items, one after the other.
 struct TheReader<'a> {
     translated: Translated,
     received_at: EventTime,
     index: usize,
-    /// What the resource and scope of the last item say, by their places in the body: most items
-    /// share them with the one before.
-    origin: Option<(&'a [u8], &'a [u8], Origin)>,
+    /// What the resource and scope of the last item say.
+    origin: Option<Entered<'a>>,
     ids: log::Ids,
+    /// What counts for [`Limits::BYTES`].
+    bytes: usize,
 }
 
 impl<'a> TheReader<'a> {
@@ -268,6 +280,7 @@ impl<'a> TheReader<'a> {
             index: 0,
             origin: None,
             ids: log::Ids::default(),
+            bytes: 0,
         }
     }
 
@@ -301,15 +314,14 @@ impl<'a> TheReader<'a> {
         let received_at = self.received_at;
         let format = self.translated.format;
         let unreadable = || Cow::Borrowed("cannot be read");
-        match self.translated.signal {
+        let event = match self.translated.signal {
             Signal::Traces => {
                 let span: Span = match format {
                     Format::Protobuf => Span::decode(place.item).ok(),
                     Format::Json => json::message(place.item),
                 }
                 .ok_or_else(unreadable)?;
-                let origin = self.origin(place);
-                span::event(&span, origin, received_at)
+                span::event(&span, self.enter(place), received_at)?
             }
             Signal::Logs => {
                 let record: LogRecord = match format {
@@ -317,31 +329,51 @@ impl<'a> TheReader<'a> {
                     Format::Json => json::message(place.item),
                 }
                 .ok_or_else(unreadable)?;
-                let id = self.ids.of(place.resource, place.scope, place.item);
-                let origin = self.origin(place);
-                Ok(Some(log::event(&record, origin, id, received_at)))
+                let times = [log::time(&record)?, received_at];
+                self.enter(place);
+                let id = self.ids.of(place.item);
+                Some(log::event(&record, self.enter(place), id, times))
             }
+        };
+        let Some(event) = event else { return Ok(None) };
+        self.bytes += place.item.len() + self.enter(place).bytes();
+        if self.bytes > Limits::BYTES {
+            return Err("comes after the first 20 MB of its request: send smaller batches".into());
         }
+        Ok(Some(event))
     }
 
-    fn origin(&mut self, place: Place<'a>) -> &Origin {
-        let is_same = self.origin.as_ref().is_some_and(|(resource, scope, _)| {
-            std::ptr::eq(*resource, place.resource) && std::ptr::eq(*scope, place.scope)
-        });
-        if !is_same {
-            let (resource, scope) = match self.translated.format {
-                Format::Protobuf => (
-                    Resource::decode(place.resource).ok(),
-                    InstrumentationScope::decode(place.scope).ok(),
-                ),
-                Format::Json => (json::message(place.resource), json::message(place.scope)),
+    /// What the item's resource and scope say, each read when its first item comes.
+    fn enter(&mut self, place: Place<'a>) -> &Origin {
+        let format = self.translated.format;
+        let before = self.origin.take();
+        // What cannot be read says nothing; the items are no worse for it.
+        let (mut entered, is_new) = match before {
+            Some(entered) if std::ptr::eq(entered.resource, place.resource) => (entered, false),
+            _ => {
+                let resource = match format {
+                    Format::Protobuf => Resource::decode(place.resource).ok(),
+                    Format::Json => json::message(place.resource),
+                };
+                self.ids.enter_resource(place.resource);
+                let entered = Entered {
+                    resource: place.resource,
+                    scope: place.scope,
+                    origin: Origin::of(&resource.unwrap_or_default()),
+                };
+                (entered, true)
+            }
+        };
+        if is_new || !std::ptr::eq(entered.scope, place.scope) {
+            let scope = match format {
+                Format::Protobuf => InstrumentationScope::decode(place.scope).ok(),
+                Format::Json => json::message(place.scope),
             };
-            // What cannot be read says nothing; the items are no worse for it.
-            let origin = Origin::of(&resource.unwrap_or_default(), &scope.unwrap_or_default());
-            self.origin = Some((place.resource, place.scope, origin));
+            self.ids.enter_scope(place.scope);
+            entered.origin.enter(scope.unwrap_or_default());
+            entered.scope = place.scope;
         }
-        let (_, _, origin) = self.origin.as_ref().expect("it was set above");
-        origin
+        &self.origin.insert(entered).origin
     }
 }
 

@@ -2,9 +2,11 @@
 //! whoever is slow is cut off.
 //!
 //! A connection may carry request after request. What a request's body may take is the business of
-//! [`crate::body`]; how long an answer may be made, of its route. A request that cannot be read is
-//! answered as every error is ([`unread`]).
+//! [`crate::body`]; how long an answer may be made, of its route, and how long it may wait to be
+//! taken, of [`patience`]. A request that cannot be read is answered as every error is
+//! ([`unread`]).
 
+mod patience;
 mod unread;
 
 use std::io;
@@ -20,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use patience::Patience;
 use unread::Worded;
 
 /// What all clients together may take.
@@ -29,6 +32,8 @@ pub struct Bounds {
     pub connections_max: usize,
     /// How long a request's head may take, and how long a connection may be idle between requests.
     pub head_max: Duration,
+    /// How long nothing of an answer may be taken.
+    pub answer_max: Duration,
 }
 
 impl Default for Bounds {
@@ -36,6 +41,7 @@ impl Default for Bounds {
         Self {
             connections_max: 10_000,
             head_max: Duration::from_secs(15),
+            answer_max: Duration::from_secs(10),
         }
     }
 }
@@ -87,10 +93,11 @@ async fn accept(
 
 async fn connection(stream: TcpStream, router: Router, bounds: Bounds, shutdown: Shutdown) {
     let service = TowerToHyperService::new(router);
+    let stream = Worded::new(Patience::new(stream, bounds.answer_max));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_max)
-        .serve_connection(TokioIo::new(Worded::new(stream)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     // What is wrong with a stranger's connection, or that he left, is nobody's concern here.
     tokio::select! {

@@ -99,37 +99,46 @@ pub(super) async fn many(State(intake): State<Intake>, request: Request) -> Resp
 
 async fn answer(intake: Intake, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    match events(&intake, &parts, body).await {
+    let mut caller = parts.extensions.get::<Caller>().cloned();
+    let mut response = match events(&intake, &parts, body, &mut caller).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
+    };
+    // A page has to see of what is refused too: why, and when to come again.
+    if let Some(caller) = &caller {
+        cors::show(caller, &parts.headers, response.headers_mut());
     }
+    response
 }
 
-async fn events(intake: &Intake, parts: &Parts, body: Body) -> Result<Response, ApiError> {
+/// Takes the events of a body; `known` is who sends them, from the headers or else the body.
+async fn events(
+    intake: &Intake,
+    parts: &Parts,
+    body: Body,
+    known: &mut Option<Caller>,
+) -> Result<Response, ApiError> {
     let headers = &parts.headers;
     let form = Form::of(text(headers, header::CONTENT_TYPE)?)?;
     let idempotency_key = key_of(headers)?;
-    let (caller, taken) = match parts.extensions.get::<Caller>() {
+    let taken = match known {
         Some(caller) => {
-            let _place = intake.shared.room.place(&caller.tenant, headers).await?;
-            let body = body::read(headers, body, &Bounds::of(BODY_BYTES_MAX as usize)).await?;
-            (
-                caller.clone(),
-                intake.take(caller, form, &body, idempotency_key).await?,
-            )
+            let mut place = intake.shared.room.place(&caller.tenant);
+            let bounds = Bounds::of(BODY_BYTES_MAX as usize);
+            let body = body::read_into(headers, body, &bounds, &mut place).await?;
+            intake.take(caller, form, &body, idempotency_key).await?
         }
         None => {
             let body = body::read(headers, body, &Bounds::of(UNKNOWN_BODY_BYTES_MAX)).await?;
             let key = key_in_body(&body).ok_or_else(ApiError::unauthorized)?;
-            let caller = intake.caller_of(&key, headers)?;
-            let taken = intake.take(&caller, form, &body, idempotency_key).await?;
-            (caller, taken)
+            let caller = known.insert(intake.caller_of(&key, headers)?);
+            intake.take(caller, form, &body, idempotency_key).await?
         }
     };
-    Ok(respond(&caller, headers, taken))
+    Ok(respond(taken))
 }
 
-fn respond(caller: &Caller, asked: &HeaderMap, taken: Taken) -> Response {
+fn respond(taken: Taken) -> Response {
     let answer = taken.prepared.answer();
     let content_type = HeaderValue::from_static(answer.content_type);
     let mut response = (
@@ -145,7 +154,6 @@ fn respond(caller: &Caller, asked: &HeaderMap, taken: Taken) -> Response {
     if let Some(granted) = &taken.granted {
         granted.write(headers);
     }
-    cors::show(caller, asked, headers);
     response
 }
 

@@ -5,7 +5,7 @@
 //! of its events makes the processor drop it. So nothing here needs to survive a restart.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -33,9 +33,32 @@ pub enum Seen {
     Unknown,
     /// The same body was acknowledged; these of its events were not taken then.
     Acknowledged {
-        /// In ascending order.
-        rejected: Box<[u32]>,
+        /// Their places.
+        rejected: Places,
     },
+}
+
+/// Places of events in a request: one bit for each up to the last, since many requests are
+/// remembered and all events of one may be rejected but one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Places(Arc<[u8]>);
+
+impl Places {
+    /// These, in ascending order.
+    pub fn of(indexes: &[u32]) -> Self {
+        let bits = indexes.last().map_or(0, |last| *last as usize + 1);
+        let mut bytes = vec![0_u8; bits.div_ceil(8)];
+        for index in indexes {
+            bytes[*index as usize / 8] |= 1 << (index % 8);
+        }
+        Self(bytes.into())
+    }
+
+    /// True for one of them.
+    pub fn contains(&self, index: usize) -> bool {
+        let byte = self.0.get(index / 8);
+        byte.is_some_and(|byte| byte & (1 << (index % 8)) != 0)
+    }
 }
 
 /// The requests of all tenants.
@@ -60,7 +83,7 @@ struct Tenant {
 struct Request {
     body: BodyHash,
     /// Of an acknowledged one: what it did not take.
-    rejected: Option<Box<[u32]>>,
+    rejected: Option<Places>,
 }
 
 impl Memory {
@@ -104,7 +127,7 @@ impl Memory {
     }
 
     /// Every event of a request was acknowledged but those that were `rejected`.
-    pub fn acknowledge(&self, tenant: &TenantId, key: &str, rejected: Box<[u32]>) {
+    pub fn acknowledge(&self, tenant: &TenantId, key: &str, rejected: Places) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let own = held.tenants.get_mut(tenant);
         if let Some(request) = own.and_then(|own| own.requests.get_mut(key)) {
@@ -186,8 +209,11 @@ mod tests {
         let look = |body: u8| memory.look(&acme, "k", &[body; 32], MINUTE);
         assert_eq!(look(1).unwrap(), Seen::Unknown);
         assert_eq!(look(1).unwrap(), Seen::Unknown, "its outcome is unknown");
-        memory.acknowledge(&acme, "k", [3, 5].into());
-        let rejected: Box<[u32]> = [3, 5].into();
+        let rejected = Places::of(&[3, 5, 9_999]);
+        assert_eq!(rejected.0.len(), 1_250);
+        let places: Vec<usize> = (0..20_000).filter(|at| rejected.contains(*at)).collect();
+        assert_eq!(places, [3, 5, 9_999]);
+        memory.acknowledge(&acme, "k", rejected.clone());
         assert_eq!(look(1).unwrap(), Seen::Acknowledged { rejected });
         assert_eq!(look(2).unwrap_err().status(), 422);
         let other = memory.look(&tenant("other"), "k", &[2; 32], MINUTE);

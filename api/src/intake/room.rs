@@ -1,30 +1,26 @@
 //! Memory for bodies: all requests together have a bound, and one tenant at most half of it.
 //!
-//! A small body that says how long it is needs no place: connections have a number of their own.
-//! What a compressed body will take is not known before it was read; a place for twenty times its
-//! length is more than honest bodies need, and one that takes more ends at the largest size.
+//! A request has a place of its own, which grows with what it holds: with the bytes that have come,
+//! and not with those that it announces, so whoever is slow holds little. The first 64 KiB of each
+//! are free: connections have a number of their own.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use http::{HeaderMap, header};
 use schemas::ids::TenantId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::body::Space;
 use crate::problem::ApiError;
 
 /// What one unit stands for.
-const UNIT_BYTES: u64 = 64 * 1_024;
+const UNIT_BYTES: usize = 64 * 1_024;
 /// All bodies, and what is made of them.
-const UNITS: u32 = 1_280;
-/// Of one tenant.
-const UNITS_OF_TENANT: u32 = UNITS / 2;
-/// The largest body and the records made of it.
-const UNITS_LARGEST: u32 = 320;
-/// What a compressed body is taken to become.
-const RATIO: u64 = 20;
-/// How long a request waits for a place.
+const UNITS: usize = 1_280;
+/// Of one tenant: more than the largest body takes.
+const UNITS_OF_TENANT: usize = UNITS / 2;
+/// How long a request waits for more.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// All places.
@@ -33,57 +29,32 @@ pub(super) struct Room {
     tenants: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
 }
 
-/// A place, for as long as the request lives; nothing for one that needs none.
-#[derive(Debug)]
-pub(super) struct Place {
-    _held: Option<[OwnedSemaphorePermit; 2]>,
+/// A request's place, for as long as it lives.
+pub(super) struct Place<'r> {
+    room: &'r Room,
+    tenant: TenantId,
+    /// The tenant's units, and everybody's.
+    held: Option<[OwnedSemaphorePermit; 2]>,
+    wait: Duration,
 }
 
 impl Default for Room {
     fn default() -> Self {
         Self {
-            all: Arc::new(Semaphore::new(UNITS as usize)),
+            all: Arc::new(Semaphore::new(UNITS)),
             tenants: Mutex::default(),
         }
     }
 }
 
 impl Room {
-    /// A place for a request's body, once there is one.
-    ///
-    /// # Errors
-    /// 503 when there is none for 5 s.
-    pub(super) async fn place(
-        &self,
-        tenant: &TenantId,
-        headers: &HeaderMap,
-    ) -> Result<Place, ApiError> {
-        self.place_within(tenant, headers, WAIT).await
-    }
-
-    async fn place_within(
-        &self,
-        tenant: &TenantId,
-        headers: &HeaderMap,
-        wait: Duration,
-    ) -> Result<Place, ApiError> {
-        let units = units(headers);
-        if units <= 1 {
-            return Ok(Place { _held: None });
-        }
-        let own = self.of(tenant);
-        let acquire = async {
-            // His own first: who waits for himself keeps nobody waiting.
-            let own = own.acquire_many_owned(units).await;
-            let all = Arc::clone(&self.all).acquire_many_owned(units).await;
-            [own, all].map(|permit| permit.expect("the semaphores are never closed"))
-        };
-        match tokio::time::timeout(wait, acquire).await {
-            Ok(held) => Ok(Place { _held: Some(held) }),
-            Err(_) => Err(ApiError::unavailable(
-                "too many large bodies are on their way",
-                Duration::from_secs(1),
-            )),
+    /// A place that takes nothing yet.
+    pub(super) fn place(&self, tenant: &TenantId) -> Place<'_> {
+        Place {
+            room: self,
+            tenant: tenant.clone(),
+            held: None,
+            wait: WAIT,
         }
     }
 
@@ -95,68 +66,107 @@ impl Room {
         }
         let own = tenants
             .entry(tenant.clone())
-            .or_insert_with(|| Arc::new(Semaphore::new(UNITS_OF_TENANT as usize)));
+            .or_insert_with(|| Arc::new(Semaphore::new(UNITS_OF_TENANT)));
         Arc::clone(own)
     }
 }
 
-fn units(headers: &HeaderMap) -> u32 {
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    let is_compressed = headers
-        .get(header::CONTENT_ENCODING)
-        .is_some_and(|encoding| encoding != "identity");
-    let bytes = match (length, is_compressed) {
-        (None, _) => return UNITS_LARGEST,
-        (Some(length), false) => length.saturating_mul(2),
-        (Some(length), true) => length.saturating_mul(RATIO),
-    };
-    let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-    units.min(UNITS_LARGEST)
+impl Place<'_> {
+    /// The request holds so many bytes, once there is room for them.
+    ///
+    /// # Errors
+    /// 503 when there is none for 5 s.
+    pub(super) async fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
+        let units = bytes.div_ceil(UNIT_BYTES).saturating_sub(1);
+        let held = self.held.as_ref().map_or(0, |[own, _]| own.num_permits());
+        let Some(more) = units.checked_sub(held).filter(|more| *more > 0) else {
+            return Ok(());
+        };
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let own = self.room.of(&self.tenant);
+        let all = Arc::clone(&self.room.all);
+        let acquire = async {
+            // His own first: who waits for himself keeps nobody waiting.
+            let own = own.acquire_many_owned(more).await;
+            let all = all.acquire_many_owned(more).await;
+            [own, all].map(|permit| permit.expect("the semaphores are never closed"))
+        };
+        let Ok(new) = tokio::time::timeout(self.wait, acquire).await else {
+            let reason = "too many large bodies are on their way";
+            return Err(ApiError::unavailable(reason, Duration::from_secs(1)));
+        };
+        match &mut self.held {
+            None => self.held = Some(new),
+            Some(held) => {
+                for (held, new) in held.iter_mut().zip(new) {
+                    held.merge(new);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Space for Place<'_> {
+    /// A body becomes records of about its size; one that came compressed has a window as well.
+    async fn make(&mut self, bytes: usize, is_compressed: bool) -> Result<(), ApiError> {
+        let times = if is_compressed { 3 } else { 2 };
+        self.grow(bytes.saturating_mul(times)).await
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(length: Option<u64>, encoding: Option<&'static str>) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        if let Some(length) = length {
-            headers.insert(header::CONTENT_LENGTH, length.into());
-        }
-        if let Some(encoding) = encoding {
-            headers.insert(header::CONTENT_ENCODING, encoding.parse().unwrap());
-        }
-        headers
+    const LARGEST: usize = 10_000_000;
+
+    fn tenants() -> [TenantId; 3] {
+        ["noisy", "quiet", "third"].map(|id| id.parse().unwrap())
     }
 
-    #[test]
-    fn a_place_is_as_large_as_the_body_may_become() {
-        assert_eq!(units(&headers(Some(30_000), None)), 1);
-        assert_eq!(units(&headers(Some(1_000_000), None)), 31);
-        assert_eq!(units(&headers(Some(3_000), Some("gzip"))), 1);
-        assert_eq!(units(&headers(Some(1_000_000), Some("zstd"))), 306);
-        assert_eq!(units(&headers(Some(2_000_000), Some("br"))), UNITS_LARGEST);
-        assert_eq!(units(&headers(None, None)), UNITS_LARGEST);
-        assert_eq!(units(&headers(Some(u64::MAX), Some("br"))), UNITS_LARGEST);
+    /// A place that has grown by steps to a body of this many bytes; `None` where there is no room.
+    async fn grown<'r>(room: &'r Room, tenant: &TenantId, bytes: usize) -> Option<Place<'r>> {
+        let mut place = room.place(tenant);
+        place.wait = Duration::ZERO;
+        for part in 1..=10 {
+            if let Err(error) = place.make(bytes * part / 10, true).await {
+                assert_eq!(error.status(), 503);
+                return None;
+            }
+        }
+        Some(place)
     }
 
     #[tokio::test]
     async fn one_tenant_leaves_half_of_it_to_the_others() {
         let room = Room::default();
-        let [noisy, quiet] = ["noisy", "quiet"].map(|id| id.parse::<TenantId>().unwrap());
-        let large = headers(None, None);
-        let _first = room.place(&noisy, &large).await.unwrap();
-        let second = room.place(&noisy, &large).await.unwrap();
-        let none = room.place_within(&noisy, &large, Duration::ZERO).await;
-        let error = none.unwrap_err();
-        assert_eq!(error.status(), 503);
-        room.place(&noisy, &headers(Some(1_000), None))
-            .await
-            .unwrap();
-        room.place(&quiet, &large).await.unwrap();
-        drop(second);
-        room.place(&noisy, &large).await.unwrap();
+        let [noisy, quiet, third] = tenants();
+        let first = grown(&room, &noisy, LARGEST).await;
+        assert!(first.is_some());
+        assert!(grown(&room, &noisy, LARGEST).await.is_none());
+        // What it had got by then is free again.
+        let more = grown(&room, &noisy, LARGEST / 4).await;
+        assert!(more.is_some());
+        let other = grown(&room, &quiet, LARGEST).await;
+        assert!(other.is_some());
+        assert!(grown(&room, &third, LARGEST).await.is_none());
+        assert!(grown(&room, &third, 20_000).await.is_some());
+        drop(first);
+        assert!(grown(&room, &third, LARGEST).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn who_has_sent_little_holds_little() {
+        let room = Room::default();
+        let [noisy, quiet, _] = tenants();
+        let mut slow = vec![];
+        for _ in 0..100 {
+            slow.push(grown(&room, &noisy, 30_000).await.unwrap());
+        }
+        assert!(grown(&room, &quiet, LARGEST).await.is_some());
+        assert!(grown(&room, &noisy, LARGEST / 2).await.is_some());
+        drop(slow);
+        assert_eq!(room.all.available_permits(), UNITS);
     }
 }

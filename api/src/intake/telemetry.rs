@@ -98,15 +98,18 @@ async fn translated(
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
-    let _place = intake.shared.room.place(&caller.tenant, headers).await?;
+    let mut place = intake.shared.room.place(&caller.tenant);
     let content_type = text(headers, header::CONTENT_TYPE)?.unwrap_or_default();
-    let body = body::read(headers, body, &Bounds::of(BODY_BYTES_MAX as usize)).await?;
+    let bounds = Bounds::of(BODY_BYTES_MAX as usize);
+    let body = body::read_into(headers, body, &bounds, &mut place).await?;
     let rules = rules(caller);
-    let translated = translate(content_type, &body, rules.received_at)?;
+    let mut translated = translate(content_type, &body, rules.received_at)?;
     let mut prepared = Prepared::with_capacity(body.len());
-    for event in &translated.events {
-        prepared.push_event(event, &rules);
+    // Each goes once it is a record, so that there are not all of them twice.
+    for event in translated.events.drain(..) {
+        prepared.push_event(&event, &rules);
     }
+    place.grow(body.len() * 2 + prepared.record_bytes()).await?;
     let taken = intake
         .publish(caller, prepared, body.len(), &Seen::Unknown)
         .await?;
@@ -122,6 +125,10 @@ async fn translated(
             Outcome::Rejected(_) => rejected_count += 1,
             Outcome::Accepted | Outcome::Stored | Outcome::Duplicate => {}
         }
+    }
+    if let Some(exceeded) = taken.held_back {
+        // Here too: only what may pass later is sent again.
+        return Err(exceeded.error());
     }
     let message = translated.message();
     let (signal, format) = (translated.signal, translated.format);

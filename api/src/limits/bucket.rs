@@ -93,4 +93,16 @@ impl<C: Clock + Clone> Bucket<C> {
             Err(_) => Err(Refused::Never),
         }
     }
+    /// Takes as many of `count` as there are; how many.
+    pub(super) fn take_some(&self, count: u32) -> u32 {
+        let (mut missing, mut part) = (count, count);
+        while part > 0 && missing > 0 {
+            part = part.min(missing);
+            match self.take(part) {
+                Ok(_) => missing -= part,
+                Err(_) => part /= 2,
+            }
+        }
+        count - missing
+    }
 }

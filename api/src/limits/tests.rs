@@ -144,14 +144,23 @@ fn a_hot_subject_leaves_an_eighth_to_the_others() {
     let (limits, _clock) = limits();
     let acme = caller("a", KeyKind::Secret, slow());
     let ask = |subjects: &[&str]| {
-        let subjects = subjects.iter().map(|subject| subject.as_bytes());
-        limits.ask_subjects(&acme, subjects)
+        let subjects: Vec<&[u8]> = subjects.iter().map(|subject| subject.as_bytes()).collect();
+        match limits.ask_subjects(&acme, &subjects) {
+            None => subjects.len(),
+            Some(held) => {
+                let first = held.let_in.iter().take_while(|is_in| **is_in).count();
+                let in_all = held.let_in.iter().filter(|is_in| **is_in).count();
+                assert_eq!((held.limit.limit, first), (Limit::SubjectShare, in_all));
+                assert_eq!(held.limit.error().status(), 429);
+                in_all
+            }
+        }
     };
-    assert_eq!(ask(&["hot"; 300]), [true; 300], "alone it has all");
-    assert_eq!(ask(&["cold", "hot", "hot"]), [true; 3]);
-    assert_eq!(ask(&["hot"; 174]), [false; 174]);
-    assert_eq!(ask(&["hot"; 173]), [true; 173]);
-    assert_eq!(ask(&["cold", "hot", "cold"]), [true, false, true]);
+    assert_eq!(ask(&["hot"; 300]), 300, "alone it has all");
+    assert_eq!(ask(&["cold", "hot", "hot"]), 3);
+    assert_eq!(ask(&["hot"; 174]), 173, "as many as there are");
+    assert_eq!(ask(&["hot"; 10]), 0);
+    assert_eq!(ask(&["cold", "cold", "hot"]), 2);
 }
 
 #[test]

@@ -89,7 +89,6 @@ mod tests {
                 {"name": "n", "function": "vwap"}]}"#;
         let expect = [
             "/group_by",
-            "/group_by",
             "/value",
             "/windows",
             "/windows/1/width_ms",

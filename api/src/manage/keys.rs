@@ -257,7 +257,7 @@ pub async fn create(
     document: Document,
 ) -> Result<Response, ApiError> {
     let key = asked(&document)?;
-    check_scopes(&caller, &key)?;
+    check_gift(&caller, &key)?;
     let make = move |change: &mut Change<'_>, fresh: &Fresh| {
         let tenant = tenant_of(change, &caller)?;
         add(change, &caller.tenant, &tenant, fresh)
@@ -273,14 +273,22 @@ pub(super) fn shown_once(key: ShownKey) -> Result<Response, ApiError> {
     Ok((StatusCode::CREATED, headers, Json(key)).into_response())
 }
 
-/// A key gives no more than it has.
-fn check_scopes(caller: &Caller, key: &ApiKey) -> Result<(), ApiError> {
-    match key.scopes.iter().find(|scope| !caller.may(**scope)) {
-        Some(scope) => Err(ApiError::forbidden(format!(
+/// A key gives no more than it has, and for no longer.
+fn check_gift(caller: &Caller, key: &ApiKey) -> Result<(), ApiError> {
+    if let Some(scope) = key.scopes.iter().find(|scope| !caller.may(**scope)) {
+        return Err(ApiError::forbidden(format!(
             "a key cannot give the scope {}, which it has not itself",
             scope.as_str()
-        ))),
-        None => Ok(()),
+        )));
+    }
+    match (caller.key.expires_at_ms, key.expires_at_ms) {
+        (Some(own), given) if given.is_none_or(|given| given > own) => {
+            Err(ApiError::forbidden(format!(
+                "a key cannot give one that outlives it, beyond {}",
+                time(own * 1_000)
+            )))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -356,7 +364,7 @@ pub async fn rotate(
     let named = key.clone();
     let row = state.store.read(move |change| held(change, &named)).await?;
     let old = key_in(&row)?;
-    check_scopes(&caller, &old)?;
+    check_gift(&caller, &old)?;
     let now_ms = clock::now_ms();
     if old.expires_at_ms.is_some_and(|at| at <= now_ms) {
         return Err(ApiError::conflict("the key has expired already"));
@@ -366,7 +374,7 @@ pub async fn rotate(
         expires_at_ms: Some(old.expires_at_ms.map_or(ends_ms, |at| at.min(ends_ms))),
         ..old.clone()
     });
-    let before = (key.clone(), Definition::Key(old.clone()));
+    let (named, written, before) = (key.clone(), ending.clone(), Definition::Key(old.clone()));
     let make = move |change: &mut Change<'_>, fresh: &Fresh| {
         let tenant = tenant_of(change, &caller)?;
         if held(change, &key)?.version != row.version {
@@ -376,7 +384,11 @@ pub async fn rotate(
         change.put(&key, &ending)?;
         Ok(made)
     };
-    let undo = move |change: &mut Change<'_>| change.put(&before.0, &before.1).map(drop);
+    // What somebody else made of it since stays: a key that was revoked must not come back.
+    let undo = move |change: &mut Change<'_>| match change.live(&named)? {
+        Some(row) if row.definition()? == Some(written) => change.put(&named, &before).map(drop),
+        _ => Ok(()),
+    };
     let (fresh, row) = make_key(&state, Fresh::of(old)?, make, undo).await?;
     shown_once(fresh.shown(&row)?)
 }

@@ -25,14 +25,17 @@ pub(super) struct Origin {
     /// Tags of each of its events.
     pub(super) tags: Vec<(&'static str, String)>,
     pub(super) scope: Option<String>,
-    /// A text of it was cut.
+    /// A text of the resource was cut.
     has_cut_text: bool,
+    /// The scope's name was.
+    has_cut_scope: bool,
 }
 
 impl Origin {
-    pub(super) fn of(resource: &Resource, scope: &InstrumentationScope) -> Self {
+    /// That of a resource's items, before their scope is known.
+    pub(super) fn of(resource: &Resource) -> Self {
         let attributes = Attributes(&resource.attributes);
-        let has_cut_text = Cell::new(scope.name.len() > TEXT_BYTES_MAX);
+        let has_cut_text = Cell::new(false);
         let cut_text = |name: &str| {
             let text = attributes.text(name)?;
             has_cut_text.set(has_cut_text.get() || text.len() > TEXT_BYTES_MAX);
@@ -59,9 +62,25 @@ impl Origin {
             tags: tags
                 .filter_map(|(name, text)| Some((name, text?)))
                 .collect(),
-            scope: Some(cut(scope.name.clone(), TEXT_BYTES_MAX)).filter(|name| !name.is_empty()),
+            scope: None,
             has_cut_text: has_cut_text.get(),
+            has_cut_scope: false,
         }
+    }
+
+    /// The items that come now are of this scope.
+    pub(super) fn enter(&mut self, scope: InstrumentationScope) {
+        self.has_cut_scope = scope.name.len() > TEXT_BYTES_MAX;
+        self.scope = Some(cut(scope.name, TEXT_BYTES_MAX)).filter(|name| !name.is_empty());
+    }
+
+    /// What each of its events takes by it.
+    pub(super) fn bytes(&self) -> usize {
+        let source = &self.source;
+        let texts = [&source.host, &source.version, &self.scope];
+        let texts = texts.into_iter().flatten().map(String::len);
+        let tags = self.tags.iter().map(|(name, text)| name.len() + text.len());
+        source.service.len() + texts.chain(tags).sum::<usize>()
     }
 }
 
@@ -166,7 +185,7 @@ impl Tags {
     /// The tags that all events of this origin have.
     pub(super) fn of(origin: &Origin) -> Self {
         let mut tags = Self {
-            has_cut_text: origin.has_cut_text,
+            has_cut_text: origin.has_cut_text || origin.has_cut_scope,
             ..Self::default()
         };
         for (name, value) in &origin.tags {

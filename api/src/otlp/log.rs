@@ -31,16 +31,28 @@ const PLACED: [&str; 6] = [
 #[derive(Default)]
 pub(super) struct Ids {
     seen: HashMap<[u8; 16], u32>,
+    /// Of the resource that comes now, and of that with its scope.
+    resource: Sha256,
+    scope: Sha256,
 }
 
 impl Ids {
-    /// The id of the record with these bytes, of this resource and scope.
-    pub(super) fn of(&mut self, resource: &[u8], scope: &[u8], item: &[u8]) -> String {
-        let mut hash = Sha256::new();
-        for part in [resource, scope, item] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
+    /// The records that come now are of this resource.
+    pub(super) fn enter_resource(&mut self, resource: &[u8]) {
+        self.resource = Sha256::new();
+        add(&mut self.resource, resource);
+    }
+
+    /// They are of this scope.
+    pub(super) fn enter_scope(&mut self, scope: &[u8]) {
+        self.scope = self.resource.clone();
+        add(&mut self.scope, scope);
+    }
+
+    /// The id of the record with these bytes.
+    pub(super) fn of(&mut self, item: &[u8]) -> String {
+        let mut hash = self.scope.clone();
+        add(&mut hash, item);
         let mut short = [0; 16];
         short.copy_from_slice(&hash.finalize()[..16]);
         let before = self.seen.entry(short).or_default();
@@ -52,12 +64,30 @@ impl Ids {
     }
 }
 
+fn add(hash: &mut Sha256, part: &[u8]) {
+    hash.update((part.len() as u64).to_le_bytes());
+    hash.update(part);
+}
+
+/// When the record was made, or else seen.
+///
+/// # Errors
+/// When it says neither: the time is in the event's identity, so a second attempt would make a
+/// second event.
+pub(super) fn time(record: &LogRecord) -> Result<EventTime, &'static str> {
+    match (record.time_unix_nano, record.observed_time_unix_nano) {
+        (0, 0) => Err("has neither time_unix_nano nor observed_time_unix_nano"),
+        (0, observed) => Ok(at(observed)),
+        (time, _) => Ok(at(time)),
+    }
+}
+
 /// The record's event; `id` is its own where it has none.
 pub(super) fn event(
     record: &LogRecord,
     origin: &Origin,
     id: String,
-    received_at: EventTime,
+    [occurred_at, received_at]: [EventTime; 2],
 ) -> Event {
     let attributes = Attributes(&record.attributes);
     let mut tags = Tags::of(origin);
@@ -88,11 +118,7 @@ pub(super) fn event(
             false => EventType::CustomEvent,
         },
         name,
-        occurred_at: match (record.time_unix_nano, record.observed_time_unix_nano) {
-            (0, 0) => received_at,
-            (0, observed) => at(observed),
-            (time, _) => at(time),
-        },
+        occurred_at,
         received_at,
         severity: severity(record),
         source: origin.source.clone(),

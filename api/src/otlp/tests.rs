@@ -195,6 +195,52 @@ fn what_is_beyond_a_requests_share_is_rejected_and_told() {
     assert!(message.ends_with("; and 27 more"), "{message}");
 }
 
+/// A field of protobuf that holds bytes.
+fn held(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut length = bytes.len();
+    let mut field = vec![number << 3 | 2];
+    while length >= 0x80 {
+        field.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    field.push(length as u8);
+    field.extend_from_slice(bytes);
+    field
+}
+
+/// Reading the resource anew for each scope would take hours.
+#[test]
+fn a_large_resource_is_read_once_however_many_scopes_there_are() {
+    let resource = held(1, &held(1, &[]).repeat(400_000));
+    let scopes = held(2, &held(2, &[])).repeat(1_000_000);
+    let body = held(1, &[resource, scopes].concat());
+    let traced = traces("application/x-protobuf", &body, RECEIVED_AT).unwrap();
+    assert_eq!(traced.ignored_count, 1_000_000);
+    let logged = logs("application/x-protobuf", &body, RECEIVED_AT).unwrap();
+    assert_eq!(logged.rejected_count, 1_000_000);
+}
+
+#[test]
+fn texts_of_a_resource_that_would_be_repeated_too_often_are_rejected() {
+    let text = "x".repeat(1_000);
+    let named = |name: &str| format!(r#"{{"key":"{name}","value":{{"stringValue":"{text}"}}}}"#);
+    let attributes = ["service.name", "host.name", "service.version"]
+        .map(named)
+        .join(",");
+    let records = vec![r#"{"timeUnixNano":"1"}"#; 9_000].join(",");
+    let body = format!(
+        r#"{{"resourceLogs":[{{"resource":{{"attributes":[{attributes}]}},
+            "scopeLogs":[{{"logRecords":[{records}]}}]}}]}}"#
+    );
+    let translated = logs(JSON, body.as_bytes(), RECEIVED_AT).unwrap();
+    assert_eq!(
+        translated.events.len(),
+        Limits::BYTES / (3 * text.len() + 20)
+    );
+    let message = translated.message();
+    assert!(message.contains("comes after the first 20 MB"), "{message}");
+}
+
 async fn answered(signal: Signal, format: Format, count: u64, message: &str) -> Vec<u8> {
     let response = answer(signal, format, count, message);
     assert_eq!(response.status(), 200);

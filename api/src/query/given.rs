@@ -16,6 +16,8 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 const BODY_WAIT: Duration = Duration::from_secs(10);
 /// Values that one question gives.
 const VALUES_MAX: usize = 128;
+/// Faults that are told; who has made more begins with these.
+const FAULTS_MAX: usize = 32;
 /// Bytes of one of them: as long as any text of an event, and a cursor, which holds two.
 pub(super) const TEXT_BYTES_MAX: usize = 4_096;
 
@@ -109,6 +111,9 @@ impl Given {
             text: value,
             ..
         } = &text;
+        if faults.len() >= FAULTS_MAX {
+            return;
+        }
         let mut fault = |reason: String| faults.push(FieldFault::new(pointer.clone(), reason));
         let Some(parameter) = known.iter().find(|known| known.name == name) else {
             let names = known.iter().map(|known| known.name);

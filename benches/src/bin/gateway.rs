@@ -1,9 +1,13 @@
 //! `pulse-gateway` under wrk, on the same cores: authenticated, limited, validated, acknowledged by
 //! every in-sync replica, one outcome for each event.
 //!
-//! `gateway [--runs N] [--seconds N] [--only LOAD] [--others FOLDER]`; a load is `100x64` for
-//! instance: 100 events a request over 64 connections. With `--others`, what `benches/gateways.sh`
-//! has built is measured in turn with ours, on the same broker.
+//! `gateway [--runs N] [--seconds N] [--warm N] [--only LOAD] [--others FOLDER]
+//! [--beside NAME=VALUE,…]`; a load is `100x64` for instance: 100 events a request over 64
+//! connections. With `--others`, what `benches/gateways.sh` has built is measured in turn with
+//! ours, on the same broker; with `--beside`, a second gateway of ours with these settings.
+//!
+//! A broker compiles itself while it runs, and uses up to six times as much CPU until it has: so
+//! each engine drives the first load for `--warm` seconds before anything is measured.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,16 +58,33 @@ enum Held {
 async fn main() -> anyhow::Result<()> {
     let args = Args::read();
     let (runs, seconds) = (args.count("runs", 3), args.count("seconds", 10));
+    let warm = args.count("warm", 20);
     let bench = Installation::start(vec![], Duration::from_millis(5)).await?;
     let key = api::access::secret::generate(KeyKind::Secret)?;
     bench
         .define("bench", &Definition::Key(own_key(&key)))
         .await?;
-    let mut engines = vec![ours(&bench).await?];
+    let mut engines = vec![ours(&bench, "ours", &[]).await?];
+    if let Some(settings) = args.text("beside") {
+        let settings: Vec<_> = settings
+            .split(',')
+            .filter_map(|s| s.split_once('='))
+            .collect();
+        engines.push(ours(&bench, "beside", &settings).await?);
+    }
     if let Some(folder) = args.text("others") {
         engines.extend(others(&bench, Path::new(folder)).await?);
     }
     let broker = bench.stack.kafka.pid();
+    let wrk = |(batch, connections), seconds| Wrk {
+        batch,
+        connections,
+        seconds,
+        key: &key,
+    };
+    for engine in &engines {
+        wrk(LOADS[0], warm).drive(&bench, engine, broker)?;
+    }
     for (batch, connections) in LOADS {
         let load = format!("{batch}x{connections}");
         if args.text("only").is_some_and(|only| only != load) {
@@ -72,12 +93,7 @@ async fn main() -> anyhow::Result<()> {
         let mut taken: Vec<Vec<Figures>> = engines.iter().map(|_| vec![]).collect();
         for _ in 0..runs {
             for (engine, taken) in engines.iter().zip(&mut taken) {
-                let wrk = Wrk {
-                    batch,
-                    connections,
-                    seconds,
-                    key: &key,
-                };
+                let wrk = wrk((batch, connections), seconds);
                 let figures = wrk.drive(&bench, engine, broker)?;
                 figures.print(&format!("{load} {}", engine.name));
                 taken.push(figures);
@@ -111,13 +127,18 @@ fn own_key(key: &str) -> ApiKey {
     }
 }
 
-async fn ours(bench: &Installation) -> anyhow::Result<Engine> {
+async fn ours(
+    bench: &Installation,
+    name: &'static str,
+    settings: &[(&str, &str)],
+) -> anyhow::Result<Engine> {
     let port = Port::claim(PortWish::Any)?;
     let address = port.address();
     drop(port);
-    let role = bench.launch_with("pulse-gateway", &[("PULSE_GATEWAY_LISTEN", &address)])?;
+    let listen = [("PULSE_GATEWAY_LISTEN", address.as_str())];
+    let role = bench.launch_with("pulse-gateway", &[&listen, settings].concat())?;
     let engine = Engine {
-        name: "ours",
+        name,
         url: format!("http://{address}/api/v1/ingestion/events/batch"),
         pid: role.process.pid(),
         shape: Shape::Ours,

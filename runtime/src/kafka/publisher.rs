@@ -71,7 +71,8 @@ pub struct Publisher {
 
 /// How long whoever waits for room relies on acknowledgements alone. librdkafka frees the records
 /// of one answer together, after the last one's callback: who was woken by that callback may find
-/// the queue still full, and with nothing else on its way nobody would wake it again.
+/// the queue still full, and with nothing else on its way nobody would wake it again. Nor does an
+/// acknowledgement ring for whom it does not see waiting yet.
 pub(super) const ROOM_LOOK: Duration = Duration::from_millis(2);
 
 /// Tasks that wait for room in the queue: one at the door, the others behind it in their order.
@@ -260,6 +261,10 @@ impl ProducerContext for Deliveries {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(Failure::of_crate(error)),
         });
-        self.crowd.room.notify_one();
+        // Mostly nobody waits, and each record of a batch would ring. Who begins to wait in this
+        // very moment looks again soon.
+        if self.crowd.count.load(Ordering::Relaxed) > 0 {
+            self.crowd.room.notify_one();
+        }
     }
 }

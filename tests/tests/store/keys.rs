@@ -72,6 +72,24 @@ async fn a_key_gives_no_more_than_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_gives_none_that_outlives_it() {
+    let desk = place().desk().await;
+    let (_, first) = desk.register("acme").await;
+    let line = "POST /api/v1/auth/keys";
+    let named = |expires_at: Option<&str>| {
+        Some(json!({"name": "guest", "scopes": ["read", "manage"], "expires_at": expires_at}))
+    };
+    let own = named(Some("2098-01-01T00:00:00Z"));
+    let guest = desk.ask(line, &first, own).await.with(201).text("key");
+    for expires_at in [None, Some("2099-01-01T00:00:00Z")] {
+        desk.ask(line, &guest, named(expires_at)).await.with(403);
+    }
+    let sooner = named(Some("2097-01-01T00:00:00Z"));
+    desk.ask(line, &guest, sooner).await.with(201);
+    desk.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotated_key_goes_on_for_the_overlap() {
     let desk = place().desk().await;
     let (slug, first) = desk.register("acme").await;

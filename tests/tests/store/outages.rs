@@ -60,6 +60,56 @@ async fn a_change_that_the_brokers_did_not_take_is_kept_and_published_later() {
     desk.stop().await;
 }
 
+/// A rotation that the brokers did not take is taken back, and not what was made of the key since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_revoked_while_its_rotation_fails_stays_revoked() {
+    let broker = Broker::own().await;
+    let desk = broker.place().desk().await;
+    let (slug, first) = desk.register("acme").await;
+    let tenant: TenantId = slug.parse().unwrap();
+    let keys = "/api/v1/auth/keys";
+    let body = serde_json::json!({"name": "stolen", "scopes": ["read"]});
+    let made = desk.ask(&format!("POST {keys}"), &first, Some(body)).await;
+    let (id, stolen) = (made.text("id"), made.with(201).text("key"));
+    broker.kafka.process().freeze();
+    let rotate = format!("POST {keys}/{id}/rotate");
+    let overlap = Some(serde_json::json!({"overlap_s": 3_600}));
+    let is_rotated = async || {
+        let list = desk.ask(&format!("GET {keys}"), &first, None).await;
+        let list = list.with(200).body;
+        let mut listed = list["keys"].as_array().unwrap().iter();
+        let own = listed.find(|key| key["id"] == id.as_str());
+        own.is_some_and(|key| !key["expires_at"].is_null())
+    };
+    let revoke = async {
+        tests::eventually("the rotation is under way", async || {
+            is_rotated().await.then_some(()).ok_or("it is not")
+        })
+        .await;
+        desk.ask(&format!("DELETE {keys}/{id}"), &first, None).await
+    };
+    let (rotated, revoked) = tokio::join!(desk.ask(&rotate, &first, overlap), revoke);
+    rotated.with(503);
+    revoked.with(503);
+    broker.kafka.process().thaw();
+    desk.until("the key is gone", |control| {
+        let held = control.tenant(&tenant).unwrap();
+        held.keys.len() == 1 && !held.keys.contains_key(&id)
+    })
+    .await;
+    desk.ask(&format!("DELETE {keys}/{id}"), &first, None)
+        .await
+        .with(404);
+    tests::eventually("it is let in no more", async || {
+        match desk.ask("GET /api/v1/meters", &stolen, None).await.status {
+            http::StatusCode::UNAUTHORIZED => Ok(()),
+            status => Err(status),
+        }
+    })
+    .await;
+    desk.stop().await;
+}
+
 /// Asking again while the brokers are still away waits for the same change.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_again_meanwhile_waits_for_the_same_change() {

@@ -153,7 +153,7 @@ prop_compose! {
 prop_compose! {
     fn record()(
         ids in (id(16), id(8)),
-        times in (any::<u64>(), any::<u64>()),
+        times in (any::<u64>(), 1..=u64::MAX),
         severity_number in -1..30,
         texts in (text(), text()),
         body in proptest::option::of(value()),

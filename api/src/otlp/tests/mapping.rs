@@ -11,7 +11,14 @@ fn spans(span: &str) -> Translated {
     traces(JSON, body.as_bytes(), RECEIVED_AT).unwrap()
 }
 
+/// A record that says no time was seen at 1 ns.
 fn logged(record: &str) -> Translated {
+    let record = match record.contains("imeUnixNano") {
+        true => record.to_owned(),
+        false => record
+            .replacen('{', r#"{"observedTimeUnixNano":"1","#, 1)
+            .replace(",}", "}"),
+    };
     let body = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{record}]}}]}}]}}"#);
     logs(JSON, body.as_bytes(), RECEIVED_AT).unwrap()
 }
@@ -302,7 +309,14 @@ fn a_logs_time_is_its_own_or_when_it_was_seen() {
         5
     );
     assert_eq!(at(r#"{"observedTimeUnixNano":"9000"}"#), 9);
-    assert_eq!(at("{}"), RECEIVED_AT.as_us());
+    let body = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{}, {"timeUnixNano":"1"}]}]}]}"#;
+    let translated = logs(JSON, body.as_bytes(), RECEIVED_AT).unwrap();
+    assert_eq!((translated.events.len(), translated.rejected_count), (1, 1));
+    let message = translated.message();
+    assert!(
+        message.starts_with("0: has neither time_unix_nano nor"),
+        "{message}"
+    );
 }
 
 #[test]

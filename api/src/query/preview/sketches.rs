@@ -20,6 +20,10 @@ use crate::query::tenant_query::TenantQuery;
 
 /// Buckets and texts of all panes and groups that one preview is made of.
 const PIECES_MAX: usize = 2_000_000;
+/// How often these go into a sketch: an overlapping window's go into several.
+const UPDATES_MAX: i64 = 20_000_000;
+/// So many before others have their turn.
+const UPDATES_AT_ONCE: i64 = 10_000;
 
 /// The sketches of a meter's windows of one length.
 pub(super) struct Sketches {
@@ -85,12 +89,13 @@ pub(super) async fn of_windows(
             window.width_ms() / window.pane_ms(),
         ),
     };
-    let mut left = PIECES_MAX;
+    let (mut left, mut work) = (PIECES_MAX, Work::default());
     for (at, first) in firsts.into_iter().enumerate() {
         let question = question(session, meter, window, first, range);
         let mut answer = session.ask(&question)?;
         while let Some(line) = answer.next().await? {
             left = left.checked_sub(1).ok_or_else(too_much)?;
+            work.add(panes).await?;
             let piece: Piece = answer.row(&line)?;
             let mut key = (piece.pane_us, piece.labels);
             for pane in 0..panes {
@@ -102,6 +107,28 @@ pub(super) async fn of_windows(
         }
     }
     Ok(sketches)
+}
+
+/// Pieces that were put into sketches, each into those of all its windows.
+#[derive(Default)]
+struct Work {
+    done: i64,
+    rested_at: i64,
+}
+
+impl Work {
+    async fn add(&mut self, count: i64) -> Result<(), QueryError> {
+        self.done += count;
+        if self.done > UPDATES_MAX {
+            return Err(too_much());
+        }
+        if self.done - self.rested_at > UPDATES_AT_ONCE {
+            self.rested_at = self.done;
+            // Others want to go on as well, and this question's time may be over.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
 }
 
 fn too_much() -> QueryError {

@@ -9,7 +9,10 @@
 //!
 //! What is counted anew are those minutes, and the parts of minutes at a stretch's ends.
 
+mod weight;
+
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +26,7 @@ use crate::query::failure::QueryError;
 use crate::query::range::Range;
 use crate::query::server::Session;
 use crate::query::tenant_query::{Table, TenantQuery};
+use weight::Weight;
 
 const MINUTE_US: i64 = 60_000_000;
 /// Stretches that are longer are counted whole.
@@ -43,6 +47,7 @@ const RUNS_MAX: usize = 16;
 #[derive(Clone, Default)]
 pub(in crate::query) struct Minutes {
     tenants: Arc<Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<Kept>>>>>,
+    bytes: Arc<AtomicUsize>,
 }
 
 /// What is kept of a tenant.
@@ -55,6 +60,7 @@ struct Kept {
     names: Names,
     /// By first instant, in microseconds.
     minutes: BTreeMap<i64, Minute>,
+    weight: Weight,
 }
 
 /// A place in a partition: rows behind both of it are behind it.
@@ -69,6 +75,7 @@ struct Place {
 struct Names {
     texts: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u32>,
+    bytes: usize,
 }
 
 /// How many events, by what is counted and its name's number.
@@ -104,11 +111,16 @@ impl Minutes {
         }
         let kept = self.of(session.tenant());
         let mut kept = kept.lock().await;
-        match kept.counts(session, span, step_ms * 1_000).await {
+        let counted = kept.counts(session, span, step_ms * 1_000).await;
+        kept.weigh();
+        if kept.weight.is_too_much() {
+            *kept = self.none();
+        }
+        match counted {
             Ok(counts) => Ok(Some(counts)),
             // Too many services for a count of each in each minute.
             Err(QueryError::TooMuch { .. }) => {
-                *kept = Kept::new();
+                *kept = self.none();
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -121,20 +133,33 @@ impl Minutes {
         if tenants.len() >= TENANTS_MAX && !tenants.contains_key(tenant) {
             tenants.clear();
         }
-        let new = || Arc::new(tokio::sync::Mutex::new(Kept::new()));
+        let new = || Arc::new(tokio::sync::Mutex::new(self.none()));
         Arc::clone(tenants.entry(tenant.clone()).or_insert_with(new))
+    }
+
+    fn none(&self) -> Kept {
+        Kept::new(Arc::clone(&self.bytes))
     }
 }
 
 impl Kept {
-    fn new() -> Self {
+    fn new(all: Arc<AtomicUsize>) -> Self {
         Self {
             born: clock::monotonic(),
             seen: BTreeMap::new(),
             next: None,
             names: Names::default(),
             minutes: BTreeMap::new(),
+            weight: Weight::none(all),
         }
+    }
+
+    /// Counts what is kept, about.
+    fn weigh(&mut self) {
+        let counts = self.minutes.values().map(|minute| minute.counts.len());
+        let counts: usize = counts.sum::<usize>() * size_of::<(Of, u32, u64)>();
+        let minutes = self.minutes.len() * 2 * size_of::<(i64, Minute)>();
+        self.weight.set(self.names.bytes + counts + minutes);
     }
 
     async fn counts(
@@ -144,7 +169,7 @@ impl Kept {
         step_us: i64,
     ) -> Result<Vec<Count>, QueryError> {
         if self.born.elapsed() > LIFE || self.minutes.len() > MINUTES_MAX {
-            *self = Self::new();
+            *self = Self::new(self.weight.all());
         }
         self.look(session).await?;
         let runs = self.missing(from_us, to_us);
@@ -314,6 +339,7 @@ impl Names {
         if let Some(number) = self.numbers.get(text) {
             return *number;
         }
+        self.bytes += text.len() + 4 * size_of::<Arc<str>>();
         let (text, number): (Arc<str>, _) = (text.into(), self.texts.len() as u32);
         self.texts.push(Arc::clone(&text));
         self.numbers.insert(text, number);
@@ -380,7 +406,7 @@ mod tests {
     use super::*;
 
     fn kept(minutes: &[i64]) -> Kept {
-        let mut kept = Kept::new();
+        let mut kept = Kept::new(Arc::default());
         for minute in minutes {
             kept.minutes.insert(minute * MINUTE_US, Minute::default());
         }
@@ -401,6 +427,21 @@ mod tests {
         check(&[-1], -m - 3, 0, &[(-m - 3, -m)]);
         let every_other: Vec<i64> = (0..100).filter(|n| n % 2 == 0).collect();
         check(&every_other, 0, 100 * m, &[(m, 100 * m)]);
+    }
+
+    #[test]
+    fn minutes_with_many_names_weigh_much_and_are_not_kept() {
+        let minutes = Minutes::default();
+        let mut kept = minutes.none();
+        kept.minutes.insert(0, Minute::default());
+        kept.weigh();
+        assert!(!kept.weight.is_too_much());
+        let name = "s".repeat(1_000);
+        for number in 0..40_000 {
+            kept.names.number(&format!("{name}{number}"));
+        }
+        kept.weigh();
+        assert!(kept.weight.is_too_much());
     }
 
     #[test]
