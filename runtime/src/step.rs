@@ -320,12 +320,25 @@ pub trait Step: Sized {
     /// The shell has advanced the clock to the record's append before.
     fn observe(&mut self, record: &Incoming<'_>, read: &Self::Read<'_>, out: &mut Output);
 
-    /// Reads one record and folds it in.
+    /// True while a record has made more due than [`Self::observe`] has done. The shell catches up
+    /// before anything else, with a commit between two portions where they put out much; then the
+    /// state that it flushes says how far it got.
+    fn is_behind(&self) -> bool {
+        false
+    }
+
+    /// Does one portion of what is due.
+    fn catch_up(&mut self, _out: &mut Output) {}
+
+    /// Reads one record and folds it in, with all that it makes due.
     fn observe_one(&mut self, record: &Incoming<'_>, out: &mut Output) {
         let mut reads = Vec::with_capacity(1);
         self.read(std::slice::from_ref(record), &mut reads);
         for read in &reads {
             self.observe(record, read, out);
+        }
+        while self.is_behind() {
+            self.catch_up(out);
         }
     }
 

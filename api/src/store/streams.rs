@@ -15,12 +15,8 @@ use schemas::ids::{Stream, TenantId};
 
 use super::Store;
 
-/// What was added. The events lead, since the others must have as many partitions.
-const ADDED: [Stream; 3] = [
-    Stream::Events,
-    Stream::MetricsPartials,
-    Stream::MetricsPartialsState,
-];
+/// What was added.
+const ADDED: [Stream; 2] = [Stream::MetricsPartials, Stream::MetricsPartialsState];
 
 /// Makes them for every tenant that the topic has; tries until it knows, or the service stops.
 pub async fn ensure(store: Store, service: Service) {
@@ -64,8 +60,11 @@ async fn ensure_all(store: &Store) -> Result<(), String> {
     Ok(())
 }
 
+/// Makes them, where the tenant's events have as many partitions as topics get now: the others must
+/// have as many.
 async fn ensure_one(store: &Store, admin: &Admin, tenant: &TenantId) -> Result<(), AdminError> {
     let kafka = &store.shared.kafka;
-    let topics = ADDED.map(|stream| TopicSpec::of(&tenant.topic(stream), kafka));
-    admin.ensure(&topics).await.map(drop)
+    let spec = |stream| TopicSpec::of(&tenant.topic(stream), kafka);
+    admin.ensure(&[spec(Stream::Events)]).await?;
+    admin.ensure(&ADDED.map(spec)).await.map(drop)
 }

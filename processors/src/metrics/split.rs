@@ -1,8 +1,9 @@
 //! The first of two steps, for meters whose groups have events in several partitions: each group's
 //! events of a slot of the clock are added up, told to the second step and forgotten.
 //!
-//! What the second step makes of sums does not hang on where one ends and the next begins. So they
-//! may go out whenever that is convenient, and no state holds any: a flush tells them instead.
+//! What the second step makes of sums in time does not hang on where one ends and the next begins.
+//! So they may go out whenever that is convenient, and no state holds any: a flush tells them
+//! instead.
 
 use std::hash::BuildHasher;
 
@@ -27,6 +28,8 @@ use super::takeover::Whole;
 
 /// Sums that wait at most: more of them go out before the slot has ended.
 const SUMS_MAX: usize = 1_024;
+/// Bytes of their groups' texts: more of them go out as well.
+const TEXT_BYTES_MAX: usize = 1_048_576;
 
 /// The meters of two steps at the first of them, and what they have added up.
 #[derive(Debug, Default)]
@@ -39,6 +42,8 @@ pub(super) struct Split {
     /// In the order of their first events.
     sums: Vec<Open>,
     found: HashTable<u32>,
+    /// Bytes of their groups' texts.
+    text_bytes: usize,
     hasher: DefaultHashBuilder,
     /// Memory that is used again for each event.
     text: String,
@@ -121,7 +126,7 @@ impl Split {
                 self.fold_one(at, event, appended_at);
             }
         }
-        self.sums.len() >= SUMS_MAX
+        self.sums.len() >= SUMS_MAX || self.text_bytes >= TEXT_BYTES_MAX
     }
 
     fn fold_one(&mut self, at: usize, event: &EventView<'_>, appended_at: BrokerTime) {
@@ -156,6 +161,7 @@ impl Split {
                     seen: EventTime::MIN,
                     at: BrokerTime::MIN,
                 });
+                self.text_bytes += self.text.len();
                 let (sums, hasher) = (&self.sums, &self.hasher);
                 let of = |at: &u32| hasher.hash_one(sums[*at as usize].key());
                 self.found.insert_unique(hash, sums.len() as u32 - 1, of);
@@ -269,6 +275,9 @@ impl MetricsStep {
         let split = &mut self.split;
         split.tell_meters(out, source);
         split.found.clear();
+        split.text_bytes = 0;
+        // What is earlier is not late for what is told with it.
+        split.sums.sort_by_key(|open| open.start_us);
         for open in split.sums.drain(..) {
             let meter = &split.meters[usize::from(open.meter)].named;
             let mut key = vec![];

@@ -42,7 +42,8 @@ pub struct TotalsStep {
     partition_count: i32,
     limits: Limits,
     counts: Counts,
-    stored_counts: Counts,
+    /// As in the state, with whether open values were being told.
+    stored_counts: (Counts, bool),
     /// The clock of each source, as far as it has told; empty until one did.
     sources: Vec<Option<BrokerTime>>,
     changed_sources: BTreeSet<u32>,
@@ -54,6 +55,8 @@ pub struct TotalsStep {
     open_short_count: u64,
     /// Windows whose open value changed in this slot of the clock.
     touched: Vec<WindowKey>,
+    /// How many of them belong to a slot that has ended, and are to be told.
+    to_tell: usize,
     /// Changes since the last flush.
     changed: Vec<WindowKey>,
     gone: Vec<Gone>,
@@ -83,7 +86,7 @@ impl Step for TotalsStep {
             partition_count,
             limits: Limits::default(),
             counts: Counts::default(),
-            stored_counts: Counts::default(),
+            stored_counts: (Counts::default(), false),
             sources: vec![],
             changed_sources: BTreeSet::new(),
             now: BrokerTime::MIN,
@@ -92,6 +95,7 @@ impl Step for TotalsStep {
             window_count: 0,
             open_short_count: 0,
             touched: vec![],
+            to_tell: 0,
             changed: vec![],
             gone: vec![],
             refire: vec![],
@@ -128,6 +132,17 @@ impl Step for TotalsStep {
                 let source = (self.topic.as_str(), self.place.partition);
                 emit::dead_letter(out, source, record, &Refusal::Unreadable(error));
             }
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.to_tell > 0 || self.groups.is_due(self.now)
+    }
+
+    fn catch_up(&mut self, out: &mut Output) {
+        match self.groups.take_due(self.now) {
+            Some(id) => self.settle(id, out),
+            None => self.tell_open(out),
         }
     }
 
@@ -196,13 +211,14 @@ impl TotalsStep {
             } => self.begin_meter(partial.source, meter, *partial_until, out)?,
             Told::Ended { id, version } => self.end_meter(id, *version),
             Told::Sum(sum) => return self.add(record, partial.source, sum, out),
-            Told::Clock(clock) => self.move_source(partial.source, *clock, out),
+            Told::Clock(clock) => self.move_source(partial.source, *clock),
         }
         Ok(Fate::Taken)
     }
 
-    /// Moves a source's clock on, and with the lowest of them this step's.
-    fn move_source(&mut self, source: u32, clock: BrokerTime, out: &mut Output) {
+    /// Moves a source's clock on, and with the lowest of them this step's. What that makes due is
+    /// done in portions.
+    fn move_source(&mut self, source: u32, clock: BrokerTime) {
         let own = &mut self.sources[source as usize];
         *own = (*own).max(Some(clock));
         self.changed_sources.insert(source);
@@ -210,14 +226,10 @@ impl TotalsStep {
             return;
         };
         let slot = |now: BrokerTime| now.as_ms().div_euclid(OPEN_SLOT_MS);
-        let is_next = slot(now) != slot(self.now);
+        if slot(now) != slot(self.now) {
+            self.to_tell = self.touched.len();
+        }
         self.now = now;
-        while let Some(id) = self.groups.take_due(now) {
-            self.settle(id, out);
-        }
-        if is_next {
-            self.tell_open(out);
-        }
     }
 
     /// `None` while one has told nothing yet.

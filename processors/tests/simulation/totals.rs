@@ -221,7 +221,10 @@ impl Course<'_> {
                 must_flush = true;
             }
             let limits = self.limits[usize::from(at >= middle)];
-            if !must_flush {
+            if !must_flush && random.as_mut().is_some_and(|random| random.u8(0..4) == 0) {
+                let random = random.as_mut().unwrap();
+                at = self.observe_in_parts(&mut step, at, &mut log, (&mut pending, limits), random);
+            } else if !must_flush {
                 let mut out = Output::default();
                 self.observe(&mut step, at, &mut out);
                 pending.push((at, out));
@@ -270,17 +273,63 @@ impl Course<'_> {
         step
     }
 
+    /// A record whose doings are parted by commits, with crashes between them; how far that got.
+    fn observe_in_parts(
+        &self,
+        step: &mut TotalsStep,
+        mut at: usize,
+        log: &mut Committed,
+        (pending, limits): (&mut Vec<(usize, Output)>, Limits),
+        random: &mut Rng,
+    ) -> usize {
+        let record = self.incoming(at);
+        let mut out = Output::default();
+        step.advance(record.appended_at, &mut out);
+        let mut reads = vec![];
+        step.read(std::slice::from_ref(&record), &mut reads);
+        step.observe(&record, &reads[0], &mut out);
+        pending.push((at, out));
+        at += 1;
+        let mut is_parted = false;
+        while step.is_behind() {
+            let mut out = Output::default();
+            step.catch_up(&mut out);
+            pending.push((at - 1, out));
+            let act = random.u8(0..12);
+            if act == 0 && log.limits.is_some() {
+                is_parted = step.is_behind();
+                flush(step, log, limits);
+                log.state_at = at;
+                commit(log, pending, at);
+            } else if act == 1 {
+                pending.clear();
+                *step = self.restore(log);
+                at = log.next;
+            }
+        }
+        if is_parted {
+            flush(step, log, limits);
+            log.state_at = at;
+            commit(log, pending, at);
+        }
+        at
+    }
+
     fn observe(&self, step: &mut TotalsStep, at: usize, out: &mut Output) {
+        let record = self.incoming(at);
+        step.advance(record.appended_at, out);
+        step.observe_one(&record, out);
+    }
+
+    fn incoming(&self, at: usize) -> Incoming<'_> {
         let record = &self.records[at];
-        let record = Incoming {
+        Incoming {
             offset: at as i64,
             appended_at: BrokerTime::from_ms(record.appended_ms),
             key: Some(&record.key),
             value: Some(&record.value),
             origin: Origin::Unknown,
-        };
-        step.advance(record.appended_at, out);
-        step.observe_one(&record, out);
+        }
     }
 }
 

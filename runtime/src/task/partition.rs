@@ -40,6 +40,8 @@ pub(super) struct Partition<S: Step> {
     /// The last read gave records.
     pub(super) is_flowing: bool,
     pub(super) ticks_at_ms: i64,
+    /// What the last record made due was parted by a commit, and is not at its end.
+    pub(super) is_parted: bool,
     /// Bytes of output at which it goes no further until they are committed.
     pub(super) output_bytes_max: usize,
 }
@@ -56,6 +58,8 @@ impl<S: Step> Partition<S> {
         next: Offset,
         output_bytes_max: usize,
     ) -> Self {
+        // It was flushed in the middle.
+        let is_parted = step.is_behind();
         Self {
             place: place.clone(),
             step,
@@ -76,6 +80,7 @@ impl<S: Step> Partition<S> {
             is_at_end: false,
             is_flowing: false,
             ticks_at_ms: 0,
+            is_parted,
             output_bytes_max,
         }
     }
@@ -105,12 +110,34 @@ impl<S: Step> Partition<S> {
             self.is_at_end = false;
             return false;
         }
-        if !self.advance(record.appended_at) {
+        if !self.catch_up() || !self.advance(record.appended_at) {
             return false;
         }
         self.step.observe(record, read, &mut self.out);
         self.next = record.offset + 1;
         self.is_pending = true;
+        self.catch_up();
+        true
+    }
+
+    /// Ends what the last record made due; false when the output was full before.
+    ///
+    /// Where a commit parts it, the state is flushed with each part: positions and clocks say
+    /// nothing of how far it got, and a replay would do all of it again.
+    fn catch_up(&mut self) -> bool {
+        while self.step.is_behind() {
+            if self.is_output_full() {
+                self.is_parted = true;
+                self.must_flush = true;
+                self.is_pending = true;
+                return false;
+            }
+            self.step.catch_up(&mut self.out);
+        }
+        if std::mem::take(&mut self.is_parted) {
+            self.must_flush = true;
+            self.is_pending = true;
+        }
         true
     }
 
@@ -141,6 +168,9 @@ impl<S: Step> Partition<S> {
 
     /// Gives the step the time, when everything before it has been read.
     pub(super) fn tick(&mut self, now: BrokerTime) {
+        if !self.catch_up() {
+            return;
+        }
         let before = (self.clock, self.out.len(), self.step.change_count());
         self.advance(now);
         if self.clock > before.0 {

@@ -7,6 +7,9 @@ use super::{
 use crate::decimal::Decimal;
 use crate::time::Width;
 
+/// Bytes of a field by which a meter may group.
+const FIELD_BYTES_MAX: usize = 256;
+
 impl Meter {
     /// What is wrong with it, each fault with the field's name.
     pub fn faults(&self) -> Vec<String> {
@@ -33,6 +36,15 @@ impl Meter {
         }
         if let Some(field) = self.group_by.iter().find(|field| field.is_number()) {
             faults.push(format!("group_by cannot hold the number {field}"));
+        }
+        // It stands in the text of each of its groups.
+        let lengths = self.group_by.iter().map(|field| field.to_string().len());
+        for (at, length) in lengths.enumerate() {
+            if length > FIELD_BYTES_MAX {
+                faults.push(format!(
+                    "group_by[{at}] has {length} bytes, and may have {FIELD_BYTES_MAX}"
+                ));
+            }
         }
         for (name, field) in [("value", &self.value), ("weight", &self.weight)] {
             if let Some(field) = field.as_ref().filter(|field| !field.is_number()) {

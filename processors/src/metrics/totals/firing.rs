@@ -11,24 +11,36 @@ use crate::metrics::emit;
 use crate::metrics::series::RunSpec;
 use crate::metrics::step::{WindowKey, is_short};
 
+/// Open values that are told in one portion.
+const TOLD_AT_ONCE: usize = 256;
+
 impl Group {
-    /// The longest that the events of one of its sources are behind their append, in microseconds.
-    fn lag_us(&self) -> i64 {
+    /// How far the events of its sources are behind their append, in microseconds: the longest,
+    /// and at most `more_us` longer than the shortest. One source whose events are old must not
+    /// hold back what the others say of now.
+    fn lag_us(&self, more_us: i64) -> i64 {
         let sources = self.sources.iter().flatten();
         let lags = sources.map(|own| {
             let at_us = own.at.as_event_time().as_us();
-            at_us.saturating_sub(own.seen.as_us())
+            at_us.saturating_sub(own.seen.as_us()).max(0)
         });
-        lags.max().unwrap_or(0).max(0)
+        let (least, most) = lags.fold((i64::MAX, 0), |(least, most), lag| {
+            (lag.min(least), lag.max(most))
+        });
+        most.min(least.saturating_add(more_us))
     }
 
-    /// How far the source has come that is furthest behind; the end of time where none is left.
-    fn lowest_seen_us(&self) -> i64 {
-        let sources = self.sources.iter().flatten();
-        sources
-            .map(|own| own.seen.as_us())
-            .min()
-            .unwrap_or(i64::MAX)
+    /// How far the source has come that is furthest behind, and at least as far as `less_us`
+    /// before the one that is furthest ahead; the end of time where none is left.
+    fn lowest_seen_us(&self, less_us: i64) -> i64 {
+        let seen = || {
+            let sources = self.sources.iter().flatten();
+            sources.map(|own| own.seen.as_us())
+        };
+        match (seen().min(), seen().max()) {
+            (Some(lowest), Some(highest)) => lowest.max(highest.saturating_sub(less_us)),
+            _ => i64::MAX,
+        }
     }
 }
 
@@ -62,7 +74,14 @@ impl TotalsStep {
             return i64::MIN;
         }
         let now_us = self.now.as_event_time().plus_ms(-self.limits.bound_ms);
-        now_us.as_us().saturating_sub(group.lag_us())
+        now_us
+            .as_us()
+            .saturating_sub(group.lag_us(self.patience_us()))
+    }
+
+    /// How much longer than the others' a source's events may be awaited.
+    fn patience_us(&self) -> i64 {
+        self.limits.allowed_lateness_ms.saturating_mul(1_000)
     }
 
     /// A source that has had no event of a group for long holds nothing up any more.
@@ -126,10 +145,12 @@ impl TotalsStep {
         self.refire = keys;
     }
 
-    /// Tells the open values that changed in the slot of the clock that has ended.
+    /// Tells open values that changed in the slot of the clock that has ended, a portion of them.
     pub(super) fn tell_open(&mut self, out: &mut Output) {
-        let mut touched = std::mem::take(&mut self.touched);
-        for key in touched.drain(..) {
+        let count = self.to_tell.min(TOLD_AT_ONCE);
+        self.to_tell -= count;
+        let told: Vec<WindowKey> = self.touched.drain(..count).collect();
+        for key in told {
             let Some(group) = self.groups.get_mut(key.series) else {
                 continue;
             };
@@ -149,7 +170,6 @@ impl TotalsStep {
                 self.emit(key, out);
             }
         }
-        self.touched = touched;
     }
 
     fn emit(&mut self, key: WindowKey, out: &mut Output) {
@@ -198,7 +218,7 @@ impl TotalsStep {
         let limits = self.limits;
         let group = self.groups.of(id);
         let behind_ms = limits.bound_ms + limits.allowed_lateness_ms;
-        let settled_us = match group.lowest_seen_us() {
+        let settled_us = match group.lowest_seen_us(self.patience_us()) {
             i64::MAX => i64::MAX,
             seen_us => EventTime::from_us(seen_us).plus_ms(-behind_ms).as_us(),
         };
@@ -270,7 +290,8 @@ impl TotalsStep {
         let mut due_ms = None;
         let mut is_due = |ms: i64| due_ms = Some(due_ms.map_or(ms, |due_ms: i64| due_ms.min(ms)));
         if self.is_complete(group.meter) {
-            let behind_us = group.lag_us().saturating_add(self.limits.bound_ms * 1_000);
+            let lag_us = group.lag_us(self.patience_us());
+            let behind_us = lag_us.saturating_add(self.limits.bound_ms * 1_000);
             for (run, spec) in group.runs.iter().zip(&meter.compiled.runs) {
                 let Some(start_us) = run.unfired.first() else {
                     continue;

@@ -177,6 +177,13 @@ impl Groups {
         }
     }
 
+    /// True when a group is due.
+    pub(super) fn is_due(&self, now: BrokerTime) -> bool {
+        self.due
+            .first()
+            .is_some_and(|(due_ms, _)| *due_ms <= now.as_ms())
+    }
+
     /// The next group that is due.
     pub(super) fn take_due(&mut self, now: BrokerTime) -> Option<u32> {
         let (due_ms, id) = *self.due.first()?;

@@ -7,7 +7,7 @@
 //! | `g` group | meter, version, floor, the group's values, per source seen and at |
 //! | `w` group run start | flags, revision, cells: a window |
 //! | `p` group run start | the same: a pane of a hopping window |
-//! | `n` | observed, counted, late and dead-lettered records |
+//! | `n` | observed, counted, late and dead-lettered records, and whether a slot's open values are being told |
 //!
 //! Records may come in any order: compaction leaves the latest of each key where it lies.
 
@@ -62,8 +62,9 @@ impl TotalsStep {
         for key in std::mem::take(&mut self.changed) {
             self.write_window(key, out);
         }
-        if self.counts != self.stored_counts {
-            self.stored_counts = self.counts;
+        let is_telling = self.to_tell > 0;
+        if (self.counts, is_telling) != self.stored_counts {
+            self.stored_counts = (self.counts, is_telling);
             let c = self.counts;
             self.put(
                 out,
@@ -72,6 +73,7 @@ impl TotalsStep {
                     for count in [c.observed, c.counted, c.late, c.dead_lettered] {
                         avro::put_long(v, count as i64);
                     }
+                    avro::put_long(v, i64::from(is_telling));
                 },
             );
         }
@@ -310,7 +312,8 @@ impl TotalsStep {
             duplicate: 0,
             dead_lettered: next()?,
         };
-        self.stored_counts = self.counts;
+        let is_telling = next()? > 0;
+        self.stored_counts = (self.counts, is_telling);
         r.end().map_err(wrong)
     }
 
@@ -333,6 +336,9 @@ impl TotalsStep {
             self.groups.note_empty(id);
             let due_ms = self.due_ms(id);
             self.groups.set_due(id, due_ms);
+        }
+        if self.stored_counts.1 {
+            self.to_tell = self.touched.len();
         }
         Ok(())
     }
