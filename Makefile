@@ -63,7 +63,10 @@ programs:
 	@deploy/bootstrap.sh
 	cargo build --workspace --bins
 
-# What `make up` starts, without what only tests and benches need: a first start waits for less.
+# What `make up` starts, without what only tests and benches need: a first start waits for less. It
+# is built as a part of the workspace, so that its dependencies have the features that were tested.
+ROLES := pulse pulse-clickhouse-server pulse-coinbase pulse-metrics pulse-clickhouse \
+	pulse-gateway pulse-api
 roles:
 	@deploy/bootstrap.sh
-	cargo build -p pulse -p connectors -p processors -p sinks -p api --bins
+	cargo build --workspace $(ROLES:%=--bin %)
