@@ -264,6 +264,12 @@ impl Intake {
                 Seen::Acknowledged { rejected } => !rejected.contains(index),
             };
             held_back = self.hold_back_hot_subjects(caller, &mut prepared, is_repeated);
+            if let Some(exceeded) = held_back
+                && prepared.records().next().is_none()
+            {
+                self.shared.months.give_back(&caller.tenant, ask.events);
+                return Err(exceeded.error());
+            }
             self.shared
                 .ways
                 .send(&caller.tenant, &mut prepared, is_repeated)
@@ -271,11 +277,6 @@ impl Intake {
             let in_log = count(on_their_way(&prepared));
             let nowhere = ask.events.saturating_sub(in_log);
             self.shared.months.give_back(&caller.tenant, nowhere);
-            if let Some(exceeded) = held_back
-                && prepared.record_count() == 0
-            {
-                return Err(exceeded.error());
-            }
         }
         self.shared.figures.count(&caller.tenant, &prepared);
         Ok(Taken {
