@@ -288,6 +288,48 @@ async fn the_same_key_and_body_again_is_a_duplicate_and_another_body_is_refused(
 }
 
 #[tokio::test]
+async fn a_hot_subject_waits_and_loses_nothing_and_others_do_not_wait() {
+    let door = Door::open(&[]).await;
+    let limits = Definition::Tenant(Tenant {
+        ingest: IngestOverrides {
+            events_per_second: Some(8),
+            burst_events: Some(80),
+            ..IngestOverrides::default()
+        },
+        ..Tenant::new("acme")
+    });
+    door.installation.define(&door.tenant, "self", limits).await;
+    let source = json!({"service": "a"});
+    let of = |on: &str| json!({"event_type": "custom_event", "subject": on, "source": source});
+    eventually("the limit holds", async || {
+        let answer = door.send(ONE, &of("cold")).await;
+        match answer.header("ratelimit-policy") {
+            Some(told) if told.contains(r#""events";q=80;"#) => Ok(()),
+            _ => Err(format!("{answer:?}")),
+        }
+    })
+    .await;
+    // Seven eighths are its share: those get in.
+    let answer = door.send(BATCH, &Value::from(vec![of("hot"); 75])).await;
+    assert_eq!(answer.status, 207, "{answer:?}");
+    let let_in = answer.json()["accepted"].as_u64().unwrap();
+    assert!((70..75).contains(&let_in), "{let_in}");
+    let refused = eventually("it has to wait", async || {
+        let answer = door.send(ONE, &of("hot")).await;
+        match answer.status {
+            429 => Ok(answer),
+            other => Err(other),
+        }
+    })
+    .await;
+    is_problem(&refused, 429);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let policy = refused.header("ratelimit-policy").unwrap();
+    assert!(policy.starts_with(r#""subject_share";"#), "{policy}");
+    assert_eq!(door.send(ONE, &of("cold")).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_limit_is_told_holds_and_changes_live() {
     let door = Door::open(&[]).await;
     let limit = async |events: u32| {
