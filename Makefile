@@ -28,11 +28,11 @@ down:
 # test's patience is spent on fetching them.
 test: programs
 	$(CARGO_TARGET_DIR)/debug/fetch-stack
-	cargo test --workspace --no-fail-fast
+	.ci/tests --workspace --no-fail-fast
 
 soak: programs
 	$(CARGO_TARGET_DIR)/debug/fetch-stack
-	PULSE_SOAK=1 PROPTEST_CASES=20000 cargo test --workspace --no-fail-fast
+	PULSE_SOAK=1 PROPTEST_CASES=20000 .ci/tests --workspace --no-fail-fast
 
 check:
 	.ci/run
