@@ -10,12 +10,13 @@
 //! What is another tenant's is answered just as what does not exist: every look-up names the
 //! caller's tenant.
 //!
-//! Read in this order: [`document`], [`faults`], [`precondition`], [`quota`]; then [`definitions`],
-//! [`meters`] and [`feeds`]; [`keys`]; [`password`] and [`register`]; [`installation`] and
-//! [`backup`]; [`docs`].
+//! Read in this order: [`document`], [`faults`], [`precondition`], [`quota`], [`pace`]; then
+//! [`definitions`], [`meters`] and [`feeds`]; [`keys`]; [`password`] and [`register`];
+//! [`installation`] and [`backup`]; [`docs`].
 
 pub mod document;
 pub mod faults;
+pub mod pace;
 pub mod precondition;
 pub mod quota;
 
@@ -37,9 +38,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware;
 use axum::routing::{delete, get, post, put};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use http::Method;
+use http::{Method, StatusCode, header};
 use runtime::clock::Deadline;
 use rusqlite::ErrorCode;
 
@@ -47,6 +49,7 @@ use crate::access::{Caller, Keyring};
 use crate::problem::ApiError;
 use crate::routes::{Served, served};
 use crate::store::{Change, Registration, Row, Store, StoreError, StoreSettings};
+use pace::Pace;
 use password::Hasher;
 use schemas::control::{ControlKey, Kind, Tenant};
 use schemas::ids::TenantId;
@@ -66,6 +69,7 @@ pub struct StoreState {
     store: Store,
     registration: Registration,
     registrations: Arc<DefaultDirectRateLimiter>,
+    pace: Pace,
     hasher: Hasher,
     keyring: Keyring,
 }
@@ -79,6 +83,7 @@ impl StoreState {
             store,
             registration: settings.registration,
             registrations: Arc::new(RateLimiter::direct(quota)),
+            pace: Pace::new(settings.changes_per_minute),
             hasher: Hasher::default(),
             keyring,
         }
@@ -97,6 +102,12 @@ impl StoreState {
     pub fn store(&self) -> &Store {
         &self.store
     }
+}
+
+/// 429 with when to come again.
+fn too_many(wait: Duration, what: &'static str) -> ApiError {
+    let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", what);
+    error.with_header(header::RETRY_AFTER, (wait.as_secs() + 1).into())
 }
 
 /// The routes for tenants.
@@ -133,7 +144,9 @@ pub fn routes(state: StoreState) -> Vec<Served> {
         (Method::DELETE, feed, delete(feeds::remove)),
     ];
     let with_state = |(method, path, handler): (_, _, axum::routing::MethodRouter<StoreState>)| {
-        served(method, path, handler.with_state(state.clone()))
+        let keep = middleware::from_fn_with_state(state.pace.clone(), pace::keep);
+        let handler = handler.with_state(state.clone()).route_layer(keep);
+        served(method, path, handler)
     };
     routes.map(with_state).into()
 }
@@ -164,7 +177,9 @@ pub fn installation_routes(state: StoreState) -> Vec<Served> {
         (Method::DELETE, definition, delete(installation::remove)),
     ];
     let with_state = |(method, path, handler): (_, _, axum::routing::MethodRouter<StoreState>)| {
-        served(method, path, handler.with_state(state.clone()))
+        let keep = middleware::from_fn_with_state(state.pace.clone(), pace::keep);
+        let handler = handler.with_state(state.clone()).route_layer(keep);
+        served(method, path, handler)
     };
     routes.map(with_state).into()
 }

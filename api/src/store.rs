@@ -65,9 +65,15 @@ const REGISTRATIONS: Key = Key {
     default: Some("30"),
     doc: "Registrations that are begun in a minute, of all callers together.",
 };
+const CHANGES: Key = Key {
+    name: "PULSE_CHANGES_PER_MINUTE",
+    default: Some("600"),
+    doc: "Changes of keys, meters and feeds that a tenant may ask for in a minute; looks at them \
+          count a tenth.",
+};
 
 /// All of this part's keys.
-pub const KEYS: &[Key] = &[DATA, REGISTRATION, REGISTRATIONS];
+pub const KEYS: &[Key] = &[DATA, REGISTRATION, REGISTRATIONS, CHANGES];
 
 const OUTBOX: Metric = Metric {
     name: "pulse_store_outbox_count",
@@ -103,6 +109,8 @@ pub struct StoreSettings {
     pub registration: Registration,
     /// How many registrations may be begun in a minute, of all callers together.
     pub registrations_per_minute: u32,
+    /// How many changes a tenant may ask for in a minute.
+    pub changes_per_minute: u32,
 }
 
 impl Settings for StoreSettings {
@@ -115,10 +123,12 @@ impl Settings for StoreSettings {
             _ => env.refuse(&REGISTRATION, "must be open or closed"),
         });
         let per_minute = env.number(&REGISTRATIONS, 1..=10_000);
+        let changes_per_minute = env.number(&CHANGES, 1..=1_000_000);
         Some(Self {
             folder: folder?,
             registration: registration?,
             registrations_per_minute: per_minute?,
+            changes_per_minute: changes_per_minute?,
         })
     }
 }

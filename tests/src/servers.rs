@@ -40,6 +40,7 @@ impl Installation {
             ("PULSE_API_DATA", folder.as_str()),
             ("PULSE_REGISTRATION", "open"),
             ("PULSE_REGISTRATIONS_PER_MINUTE", "10000"),
+            ("PULSE_CHANGES_PER_MINUTE", "1000000"),
             ("PULSE_CLICKHOUSE_USER", user.as_str()),
             ("PULSE_CLICKHOUSE_PASSWORD", password.reveal()),
         ];

@@ -129,7 +129,12 @@ async fn events(
             intake.take(caller, form, &body, idempotency_key).await?
         }
         None => {
-            let body = body::read(headers, body, &Bounds::of(UNKNOWN_BODY_BYTES_MAX)).await?;
+            let body = body::read(headers, body, &Bounds::of(UNKNOWN_BODY_BYTES_MAX)).await;
+            // Whoever forgot his key is to hear of that, however much he sends.
+            let body = body.map_err(|error| match error.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => ApiError::unauthorized(),
+                _ => error,
+            })?;
             let key = key_in_body(&body).ok_or_else(ApiError::unauthorized)?;
             let caller = known.insert(intake.caller_of(&key, headers)?);
             intake.take(caller, form, &body, idempotency_key).await?

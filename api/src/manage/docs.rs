@@ -165,25 +165,27 @@ pub struct Registered;
 
 impl IntoResponses for SeenPage {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[400, 401, 403, 500, 503])
+        problems(&[400, 401, 403, 429, 500, 503])
     }
 }
 
 impl IntoResponses for Seen {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[401, 403, 404, 500, 503])
+        problems(&[401, 403, 404, 429, 500, 503])
     }
 }
 
 impl IntoResponses for Made {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[400, 401, 403, 408, 409, 413, 415, 422, 500, 503])
+        problems(&[400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503])
     }
 }
 
 impl IntoResponses for Changed {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 500, 503])
+        problems(&[
+            400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 429, 500, 503,
+        ])
     }
 }
 

@@ -27,7 +27,7 @@ use super::definitions::time;
 use super::docs::Registered;
 use super::document::{Document, invalid};
 use super::keys::{Fresh, fresh_id};
-use super::{RETRY_AFTER, StoreState, password, tenant_key};
+use super::{RETRY_AFTER, StoreState, password, tenant_key, too_many};
 use crate::access::secret;
 use crate::problem::{ApiError, FieldFault};
 use crate::store::people::User;
@@ -119,7 +119,7 @@ pub async fn register(
     let slug = check(&new)?;
     if let Err(early) = state.registrations.check() {
         let wait = early.wait_time_from(DefaultClock::default().now());
-        return Err(too_many(wait));
+        return Err(too_many(wait, "more registrations are begun than may be"));
     }
     let owner = claim(&state, &slug, &new).await?;
     ensure_topics(state.store.kafka(), &slug).await?;
@@ -154,16 +154,6 @@ pub async fn register(
     };
     let headers = [(header::CACHE_CONTROL, "no-store")];
     Ok((StatusCode::CREATED, headers, Json(registered)).into_response())
-}
-
-fn too_many(wait: Duration) -> ApiError {
-    let seconds = wait.as_secs() + 1;
-    let error = ApiError::new(
-        StatusCode::TOO_MANY_REQUESTS,
-        "too_many_requests",
-        "more registrations are begun than may be",
-    );
-    error.with_header(header::RETRY_AFTER, seconds.into())
 }
 
 /// What is wrong with a body, all of it.

@@ -150,6 +150,8 @@ async fn a_door_opens_to_keys_that_are_in_force_and_have_the_scope() {
     let json_body = event("x").to_string();
     let ask = async |headers: &[(&str, &str)]| door.send_with(headers, json_body.as_bytes()).await;
     is_problem(&ask(&[]).await, 401);
+    let large = " ".repeat(100_000) + &json_body;
+    is_problem(&door.send_with(&[], large.as_bytes()).await, 401);
     is_problem(&ask(&[("x-api-key", "pulse_sk_nobody")]).await, 401);
     is_problem(&ask(&[("authorization", "Basic abc")]).await, 401);
     let bearer = format!("Bearer {}", door.key);

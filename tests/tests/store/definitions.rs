@@ -252,3 +252,31 @@ async fn lists_come_in_pages_and_quotas_hold() {
     grown.with(409);
     desk.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_asks_in_a_loop_waits_and_no_other_does() {
+    let mut slow = place();
+    slow.settings.changes_per_minute = 1;
+    let desk = slow.desk().await;
+    let ((_, acme), (_, other)) = (desk.register("acme").await, desk.register("other").await);
+    let make = async |key: &str, id: &str| {
+        let made = desk.ask("POST /api/v1/meters", key, Some(meter(id, 1_000)));
+        made.await
+    };
+    make(&acme, "a").await.with(201);
+    let refused = make(&acme, "b").await.with(429);
+    assert_eq!(refused.body["type"], "urn:pulse:problem:too_many_requests");
+    assert_eq!(refused.headers["content-type"], "application/problem+json");
+    let wait: u64 = refused.headers["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((1..=61).contains(&wait), "{wait}");
+    make(&other, "a").await.with(201);
+    // What is refused for its key takes nothing of anybody's.
+    desk.ask("GET /api/v1/meters", "pulse_none", None)
+        .await
+        .with(401);
+    desk.stop().await;
+}

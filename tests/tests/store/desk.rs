@@ -93,6 +93,7 @@ impl Place {
                 folder: folder.join(&word),
                 registration: Registration::Open,
                 registrations_per_minute: 100,
+                changes_per_minute: 10_000,
             },
             word,
         }
