@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::{eventually, topic};
 
 pub(crate) const SECRET: &str = "a secret of the tests alone";
-const GRACE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(60);
 
 /// A program of ours at work.
 pub struct Role {
@@ -470,7 +470,7 @@ pub async fn get(address: &str, path: &str) -> Result<String, String> {
         stream.read_to_string(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
     };
-    let answer = tokio::time::timeout(Duration::from_secs(5), ask)
+    let answer = tokio::time::timeout(Duration::from_secs(30), ask)
         .await
         .map_err(|_| format!("{address} does not answer"))?
         .map_err(|error| format!("{address}: {error}"))?;

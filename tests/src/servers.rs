@@ -41,6 +41,7 @@ impl Installation {
             ("PULSE_REGISTRATION", "open"),
             ("PULSE_REGISTRATIONS_PER_MINUTE", "10000"),
             ("PULSE_CHANGES_PER_MINUTE", "1000000"),
+            ("PULSE_QUERY_TIME_MAX_MS", "120000"),
             ("PULSE_CLICKHOUSE_USER", user.as_str()),
             ("PULSE_CLICKHOUSE_PASSWORD", password.reveal()),
         ];

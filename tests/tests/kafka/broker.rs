@@ -54,7 +54,7 @@ pub(crate) fn publisher(kafka: &KafkaConfig) -> Publisher {
 }
 
 pub(crate) fn transactional_settings(id: &str) -> TransactionalSettings {
-    TransactionalSettings::new(id, Duration::from_secs(10))
+    TransactionalSettings::new(id, Duration::from_secs(60))
 }
 
 pub(crate) fn transactional(kafka: &KafkaConfig, id: &str) -> Transactional {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::time::Duration;
 
 use api::access::{Keyring, secret};
 use api::query::{self, QueryConfig, QueryState};
@@ -16,7 +15,7 @@ use schemas::control::{Definition, Limits};
 use schemas::event::Event;
 use schemas::ids::{Stream, TenantId};
 use serde_json::Value;
-use tests::{Installation, eventually, samples, tables};
+use tests::{Installation, PATIENCE, eventually, samples, tables};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// An installation with its sink, and the routes.
@@ -36,7 +35,12 @@ pub(crate) struct Client {
 
 impl Desk {
     pub(crate) async fn open() -> Self {
-        Self::within(QueryConfig::default()).await
+        // What is asked here may take long on a machine that builds something else meanwhile.
+        let config = QueryConfig {
+            time_max: PATIENCE,
+            ..QueryConfig::default()
+        };
+        Self::within(config).await
     }
 
     pub(crate) async fn within(config: QueryConfig) -> Self {
@@ -187,8 +191,8 @@ impl Client {
             stream.read_to_string(&mut answer).await?;
             Ok::<_, std::io::Error>(answer)
         };
-        let answer = tokio::time::timeout(Duration::from_secs(60), ask).await;
-        answer.expect("an answer within a minute").unwrap()
+        let answer = tokio::time::timeout(PATIENCE, ask).await;
+        answer.expect("an answer in time").unwrap()
     }
 }
 
