@@ -266,6 +266,8 @@ impl Installation {
             .env("PULSE_CONTROL_SECRET", SECRET)
             .env("PULSE_INSTANCE", instance)
             .env("PULSE_LISTEN", &listen)
+            // Less than what it is given to end, and as long as a slow machine may need.
+            .env("PULSE_DRAIN_MS", "50000")
             .envs(environment.iter().copied());
         let process = launch.spawn().unwrap();
         let name = format!("{program}-{instance}");
